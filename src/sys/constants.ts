@@ -1,0 +1,108 @@
+// Flag sets of the system calls in syscalls.ts, by their kernel names. Each set holds every flag that one
+// argument can take, so that the same table serves the caller (`OPEN_TREE.OPEN_TREE_CLONE`) and the
+// rendering of a failed call. Values are from include/uapi/linux/{mount,fcntl,openat2,stat,sched}.h; those
+// that differ between architectures (O_DIRECTORY, O_NOFOLLOW) are taken from Node.
+import { constants } from 'node:fs';
+
+export const AT_FDCWD = -100;
+
+const AT = { AT_EMPTY_PATH: 0x1000, AT_SYMLINK_NOFOLLOW: 0x100, AT_NO_AUTOMOUNT: 0x800 } as const;
+
+export const O = {
+  O_WRONLY: constants.O_WRONLY,
+  O_RDWR: constants.O_RDWR,
+  O_CREAT: constants.O_CREAT,
+  O_EXCL: constants.O_EXCL,
+  O_DIRECTORY: constants.O_DIRECTORY,
+  O_NOFOLLOW: constants.O_NOFOLLOW,
+  O_CLOEXEC: 0o2000000,
+  O_PATH: 0o10000000,
+} as const;
+
+/** openat2(2), `struct open_how`.resolve. */
+export const RESOLVE = {
+  RESOLVE_NO_XDEV: 0x01,
+  RESOLVE_NO_MAGICLINKS: 0x02,
+  RESOLVE_NO_SYMLINKS: 0x04,
+  RESOLVE_BENEATH: 0x08,
+  RESOLVE_IN_ROOT: 0x10,
+} as const;
+
+/** open_tree(2). AT_RECURSIVE is only meaningful here and in mount_setattr(2). */
+export const OPEN_TREE = {
+  ...AT,
+  OPEN_TREE_CLONE: 0x1,
+  OPEN_TREE_CLOEXEC: 0o2000000,
+  AT_RECURSIVE: 0x8000,
+} as const;
+
+export const MOVE_MOUNT = { MOVE_MOUNT_F_EMPTY_PATH: 0x04, MOVE_MOUNT_T_EMPTY_PATH: 0x40 } as const;
+export const MOUNT_SETATTR = { AT_EMPTY_PATH: AT.AT_EMPTY_PATH, AT_RECURSIVE: 0x8000 } as const;
+
+/** mount_setattr(2) and fsmount(2): attributes of a mount, not of its filesystem. */
+export const MOUNT_ATTR = {
+  MOUNT_ATTR_RDONLY: 0x01,
+  MOUNT_ATTR_NOSUID: 0x02,
+  MOUNT_ATTR_NODEV: 0x04,
+  MOUNT_ATTR_NOEXEC: 0x08,
+  MOUNT_ATTR_NOATIME: 0x10,
+  MOUNT_ATTR_STRICTATIME: 0x20,
+  MOUNT_ATTR_NODIRATIME: 0x80,
+  MOUNT_ATTR_IDMAP: 0x100000,
+  MOUNT_ATTR_NOSYMFOLLOW: 0x200000,
+} as const;
+
+/**
+ * The field in which the access time mode lives: it is a number, not a set of bits, so a change of it must
+ * clear the whole field (mount_setattr(2), EINVAL otherwise). RELATIME is 0.
+ */
+export const MOUNT_ATTR__ATIME = 0x70;
+
+/** `struct mount_attr`.propagation of mount_setattr(2), and the flags of mount(2). */
+export const PROPAGATION = {
+  MS_UNBINDABLE: 1 << 17,
+  MS_PRIVATE: 1 << 18,
+  MS_SLAVE: 1 << 19,
+  MS_SHARED: 1 << 20,
+} as const;
+
+export const FSCONFIG = {
+  FSCONFIG_SET_FLAG: 0,
+  FSCONFIG_SET_STRING: 1,
+  FSCONFIG_SET_FD: 5,
+  FSCONFIG_CMD_CREATE: 6,
+} as const;
+
+export const UMOUNT = { MNT_FORCE: 1, MNT_DETACH: 2, UMOUNT_NOFOLLOW: 8 } as const;
+
+/** statx(2): the sync flags say that cached attributes will do, so that a dead server is not asked. */
+export const STATX = { ...AT, AT_STATX_DONT_SYNC: 0x4000 } as const;
+export const STATX_MASK = {
+  STATX_BASIC_STATS: 0x7ff,
+  STATX_MNT_ID: 0x1000,
+  STATX_MNT_ID_UNIQUE: 0x4000,
+} as const;
+export const STATX_ATTR_MOUNT_ROOT = 0x2000n;
+
+/** `f_flags` of statfs(2). */
+export const ST_RDONLY = 1;
+
+export const CLONE = {
+  CLONE_VM: 0x100,
+  CLONE_PIDFD: 0x1000,
+  CLONE_NEWUSER: 0x10000000,
+} as const;
+
+export const P_PIDFD = 3;
+export const WAIT = { WEXITED: 0x4, WNOWAIT: 0x1000000, __WALL: 0x40000000 } as const;
+
+export const SIGKILL = 9;
+export const SIG_SETMASK = 2;
+
+/** ioctl of a pidfd: a new fd of the process's user namespace (Linux 6.11, include/uapi/linux/pidfd.h). */
+export const PIDFD_GET_USER_NAMESPACE = 0xff09;
+
+export const PROT = { PROT_READ: 1, PROT_WRITE: 2 } as const;
+export const MAP = { MAP_PRIVATE: 0x2, MAP_ANONYMOUS: 0x20, MAP_STACK: 0x20000 } as const;
+
+export const PR_SET_PDEATHSIG = 1;

@@ -1,0 +1,110 @@
+// Layouts of the structures that system calls take and fill: x86-64 and arm64 agree on all of them (both are
+// little-endian LP64, and these use fixed-width fields by design).
+
+/** `struct mount_attr` (mount_setattr(2)), 32 bytes. */
+export interface MountAttr {
+  readonly set: number;
+  readonly clear: number;
+  /** One of PROPAGATION, or 0 to leave it. */
+  readonly propagation: number;
+  /** Number of the user namespace fd, when `set` has MOUNT_ATTR_IDMAP. */
+  readonly usernsFd: number;
+}
+
+export function encodeMountAttr(attr: MountAttr): Buffer {
+  const buffer = Buffer.alloc(32);
+  buffer.writeBigUInt64LE(BigInt(attr.set), 0);
+  buffer.writeBigUInt64LE(BigInt(attr.clear), 8);
+  buffer.writeBigUInt64LE(BigInt(attr.propagation), 16);
+  buffer.writeBigUInt64LE(BigInt(attr.usernsFd), 24);
+  return buffer;
+}
+
+export function decodeMountAttr(buffer: Buffer): MountAttr {
+  const [set, clear, propagation, usernsFd] = [0, 8, 16, 24].map((at) =>
+    Number(buffer.readBigUInt64LE(at)),
+  ) as [number, number, number, number];
+  return { set, clear, propagation, usernsFd };
+}
+
+/** `struct open_how` (openat2(2)), 24 bytes. */
+export interface OpenHow {
+  readonly flags: number;
+  readonly mode: number;
+  readonly resolve: number;
+}
+
+export function encodeOpenHow(how: OpenHow): Buffer {
+  const buffer = Buffer.alloc(24);
+  buffer.writeBigUInt64LE(BigInt(how.flags), 0);
+  buffer.writeBigUInt64LE(BigInt(how.mode), 8);
+  buffer.writeBigUInt64LE(BigInt(how.resolve), 16);
+  return buffer;
+}
+
+export function decodeOpenHow(buffer: Buffer): OpenHow {
+  const [flags, mode, resolve] = [0, 8, 16].map((at) => Number(buffer.readBigUInt64LE(at))) as [
+    number,
+    number,
+    number,
+  ];
+  return { flags, mode, resolve };
+}
+
+export const STATX_SIZE = 256;
+
+/** What we use of `struct statx` (statx(2)). */
+export interface Statx {
+  readonly attributes: bigint;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+  readonly inode: bigint;
+  readonly deviceMajor: number;
+  readonly deviceMinor: number;
+  /** The unique 64-bit id with STATX_MNT_ID_UNIQUE (6.8), else the one that mountinfo shows. */
+  readonly mountId: bigint;
+}
+
+export function decodeStatx(buffer: Buffer): Statx {
+  return {
+    attributes: buffer.readBigUInt64LE(8),
+    uid: buffer.readUInt32LE(20),
+    gid: buffer.readUInt32LE(24),
+    mode: buffer.readUInt16LE(28),
+    inode: buffer.readBigUInt64LE(32),
+    deviceMajor: buffer.readUInt32LE(136),
+    deviceMinor: buffer.readUInt32LE(140),
+    mountId: buffer.readBigUInt64LE(144),
+  };
+}
+
+export const STATFS_SIZE = 120;
+
+/** What we use of `struct statfs` (statfs(2)), in blocks of `blockSize` bytes. */
+export interface Statfs {
+  readonly blockSize: bigint;
+  readonly blocks: bigint;
+  readonly blocksFree: bigint;
+  /** What an unprivileged writer may still take. */
+  readonly blocksAvailable: bigint;
+  readonly files: bigint;
+  readonly filesFree: bigint;
+  /** ST_RDONLY and its like: of the mount and of its superblock. */
+  readonly flags: number;
+}
+
+export function decodeStatfs(buffer: Buffer): Statfs {
+  const word = (index: number) => buffer.readBigUInt64LE(index * 8);
+  return {
+    blockSize: word(9) || word(1), // f_frsize; 0 on filesystems that know no fragments
+    blocks: word(2),
+    blocksFree: word(3),
+    blocksAvailable: word(4),
+    files: word(5),
+    filesFree: word(6),
+    flags: Number(word(10)),
+  };
+}
+
+export const SIGINFO_SIZE = 128;

@@ -1,0 +1,213 @@
+// Every system call that the project makes, one row each: name, number, arguments, result. To use a new one,
+// add its row; nothing else in the project calls libc. Numbers: arch/x86/entry/syscalls/syscall_64.tbl and
+// include/uapi/asm-generic/unistd.h (arm64).
+import {
+  address,
+  dirfd,
+  fd,
+  flags,
+  int,
+  long,
+  memory,
+  newFd,
+  nothing,
+  number,
+  oneOf,
+  pointer,
+  renderFlags,
+  syscall,
+  text,
+} from './bind.ts';
+import {
+  FSCONFIG,
+  MAP,
+  MOUNT_ATTR,
+  MOUNT_SETATTR,
+  MOVE_MOUNT,
+  O,
+  OPEN_TREE,
+  P_PIDFD,
+  PROPAGATION,
+  PROT,
+  RESOLVE,
+  STATX,
+  STATX_MASK,
+  UMOUNT,
+  WAIT,
+} from './constants.ts';
+import { SyscallError } from './errors.ts';
+import type { Fd } from './fd.ts';
+import {
+  decodeMountAttr,
+  decodeOpenHow,
+  decodeStatfs,
+  decodeStatx,
+  encodeMountAttr,
+  encodeOpenHow,
+  type MountAttr,
+  type OpenHow,
+  STATFS_SIZE,
+  STATX_SIZE,
+  type Statfs,
+  type Statx,
+} from './structs.ts';
+
+const mountAttr = memory((buffer) => {
+  const attr = decodeMountAttr(buffer);
+  const shown = [
+    `attr_set=${renderFlags(attr.set, MOUNT_ATTR)}`,
+    `attr_clr=${renderFlags(attr.clear, MOUNT_ATTR)}`,
+  ];
+  if (attr.propagation !== 0) shown.push(`propagation=${renderFlags(attr.propagation, PROPAGATION)}`);
+  if (attr.set & MOUNT_ATTR.MOUNT_ATTR_IDMAP) shown.push(`userns_fd=${attr.usernsFd}`);
+  return `{${shown.join(', ')}}`;
+});
+const openHow = memory((buffer) => {
+  const how = decodeOpenHow(buffer);
+  return `{flags=${renderFlags(how.flags, O)}, resolve=${renderFlags(how.resolve, RESOLVE)}}`;
+});
+
+// --- mounts ---
+export const openTree = syscall('open_tree', 428, [dirfd, text, flags(OPEN_TREE)], newFd);
+export const moveMount = syscall('move_mount', 429, [dirfd, text, dirfd, text, flags(MOVE_MOUNT)], nothing);
+export const fsopen = syscall('fsopen', 430, [text, flags({ FSOPEN_CLOEXEC: 1 })], newFd);
+export const fsmount = syscall('fsmount', 432, [fd, flags({ FSMOUNT_CLOEXEC: 1 }), flags(MOUNT_ATTR)], newFd);
+const fsconfigCall = syscall('fsconfig', 431, [fd, oneOf(FSCONFIG), text, text, int], nothing);
+const mountSetattrCall = syscall(
+  'mount_setattr',
+  442,
+  [dirfd, text, flags(MOUNT_SETATTR), mountAttr, long],
+  nothing,
+);
+export const umount2 = syscall('umount2', { x64: 166, arm64: 39 }, [text, flags(UMOUNT)], nothing);
+
+// --- files ---
+const openat2Call = syscall('openat2', 437, [dirfd, text, openHow, long], newFd);
+const statxCall = syscall(
+  'statx',
+  { x64: 332, arm64: 291 },
+  [dirfd, text, flags(STATX), flags(STATX_MASK), memory()],
+  nothing,
+);
+/** unlinkat(2): remove a directory. */
+export const AT_REMOVEDIR = 0x200;
+export const mkdirat = syscall('mkdirat', { x64: 258, arm64: 34 }, [dirfd, text, int], nothing);
+export const unlinkat = syscall(
+  'unlinkat',
+  { x64: 263, arm64: 35 },
+  [dirfd, text, flags({ AT_REMOVEDIR })],
+  nothing,
+);
+const readCall = syscall('read', { x64: 0, arm64: 63 }, [fd, memory(), long], number);
+export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, long, long], newFd);
+const fstatfsCall = syscall('fstatfs', { x64: 138, arm64: 44 }, [fd, memory()], nothing);
+
+// --- processes, for the short-lived child of a new user namespace (userns/create.ts) ---
+export const pidfdSendSignal = syscall('pidfd_send_signal', 424, [fd, int, memory(), int], nothing);
+export const waitid = syscall(
+  'waitid',
+  { x64: 247, arm64: 95 },
+  [oneOf({ P_PIDFD }), fd, memory(), flags(WAIT), memory()],
+  nothing,
+);
+export const rtSigprocmask = syscall(
+  'rt_sigprocmask',
+  { x64: 14, arm64: 135 },
+  [int, memory(), memory(), long],
+  nothing,
+);
+export const mmap = syscall(
+  'mmap',
+  { x64: 9, arm64: 222 },
+  [address, long, flags(PROT), flags(MAP), int, long],
+  pointer,
+);
+export const munmap = syscall('munmap', { x64: 11, arm64: 215 }, [address, long], nothing);
+export const prctl = syscall(
+  'prctl',
+  { x64: 157, arm64: 167 },
+  [oneOf({ PR_SET_PDEATHSIG: 1 }), long],
+  nothing,
+);
+
+export function mountSetattr(at: Fd, flag: number, attr: MountAttr): void {
+  mountSetattrCall(at, '', flag | MOUNT_SETATTR.AT_EMPTY_PATH, encodeMountAttr(attr), 32);
+}
+
+export function openat2(at: Parameters<typeof openat2Call>[0], path: string, how: OpenHow): Fd {
+  return openat2Call(at, path, encodeOpenHow(how), 24);
+}
+
+export function statx(at: Parameters<typeof statxCall>[0], path: string, flag: number, mask: number): Statx {
+  const buffer = Buffer.alloc(STATX_SIZE);
+  statxCall(at, path, flag, mask, buffer);
+  return decodeStatx(buffer);
+}
+
+/** Statistics of the filesystem behind an fd, O_PATH too. Asks its server, and hangs with it. */
+export function fstatfs(at: Fd): Statfs {
+  const buffer = Buffer.alloc(STATFS_SIZE);
+  fstatfsCall(at, buffer);
+  return decodeStatfs(buffer);
+}
+
+/** One value of fsconfig(2), by how it is passed. */
+export type FsconfigValue =
+  | { readonly by: 'flag'; readonly key: string }
+  | { readonly by: 'string'; readonly key: string; readonly value: string }
+  | { readonly by: 'fd'; readonly key: string; readonly value: Fd }
+  | { readonly by: 'create' };
+
+/**
+ * fsconfig(2) on a filesystem context. A failure carries what the kernel says about it in words, which it
+ * queues on the context and which tells more than any errno.
+ */
+export function fsconfig(context: Fd, value: FsconfigValue): void {
+  try {
+    fsconfigCall(context, ...fsconfigArguments(value));
+  } catch (error) {
+    throw error instanceof SyscallError ? withKernelMessage(error, context) : error;
+  }
+}
+
+type FsconfigArguments = [command: number, key: string | null, value: string | null, aux: number];
+
+function fsconfigArguments(value: FsconfigValue): FsconfigArguments {
+  switch (value.by) {
+    case 'flag':
+      return [FSCONFIG.FSCONFIG_SET_FLAG, value.key, null, 0];
+    case 'string':
+      return [FSCONFIG.FSCONFIG_SET_STRING, value.key, value.value, 0];
+    case 'fd':
+      return [FSCONFIG.FSCONFIG_SET_FD, value.key, null, value.value.number];
+    case 'create':
+      return [FSCONFIG.FSCONFIG_CMD_CREATE, null, null, 0];
+  }
+}
+
+function withKernelMessage(error: SyscallError, context: Fd): SyscallError {
+  const messages = kernelMessages(context);
+  if (messages.length === 0) return error;
+  return new SyscallError({
+    syscall: error.syscall,
+    args: error.args,
+    errno: error.errno,
+    kernelMessage: messages.join('; '),
+  });
+}
+
+/** Reads the queue of a filesystem context: one message a read, `e text` (error), `w` (warning) or `i`. */
+function kernelMessages(context: Fd): string[] {
+  const messages: string[] = [];
+  const buffer = Buffer.alloc(4096);
+  for (;;) {
+    let length: number;
+    try {
+      length = readCall(context, buffer, buffer.length);
+    } catch {
+      return messages; // ENODATA: the queue is empty.
+    }
+    const message = buffer.toString('utf8', 0, length).trim();
+    messages.push(message.startsWith('e ') ? message.slice(2) : message);
+  }
+}
