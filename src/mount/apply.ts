@@ -1,0 +1,69 @@
+// Carries out a plan at a target. Each step that fails has everything before it undone, last first, and the
+// error says whether that succeeded.
+import { SyscallError } from '../sys/errors.ts';
+import type { Fd } from '../sys/fd.ts';
+import { MountError, toMountError } from './errors.ts';
+import { type Explanation, type Slot, STEPS, type Step, type Workplace } from './steps.ts';
+import type { Target } from './target.ts';
+
+/** @throws MountError */
+export function apply(steps: readonly Step[], target: Target): void {
+  const slots = new Map<Slot, Fd>();
+  const workplace: Workplace = {
+    target,
+    get(slot) {
+      const fd = slots.get(slot);
+      if (fd === undefined) throw new Error(`the plan reads the slot ${slot} before it is filled`);
+      return fd;
+    },
+    put: (slot, fd) => slots.set(slot, fd),
+  };
+  const done: Step[] = [];
+  let current: Step | undefined;
+  try {
+    for (current of steps) {
+      rowOf(current).apply(current, workplace);
+      done.push(current);
+    }
+  } catch (error) {
+    throw explain(error, current, undo(done, workplace));
+  } finally {
+    for (const fd of [...slots.values()].reverse()) fd[Symbol.dispose]();
+  }
+}
+
+interface AnyRow {
+  readonly apply: (args: Step, at: Workplace) => void;
+  readonly undo?: (args: Step, at: Workplace) => void;
+  readonly explain?: (errno: string, args: Step) => Explanation | undefined;
+}
+
+/** A row and a step of the same kind belong together, which TypeScript cannot see through the union. */
+const rowOf = (step: Step): AnyRow => STEPS[step.kind] as AnyRow;
+
+/** True when nothing is left of these steps. */
+function undo(done: readonly Step[], workplace: Workplace): boolean {
+  let complete = true;
+  for (const step of done.toReversed()) {
+    try {
+      rowOf(step).undo?.(step, workplace);
+    } catch {
+      // The error of the step itself is the one to report; that something stayed is said by `rolledBack`.
+      complete = false;
+    }
+  }
+  return complete;
+}
+
+function explain(error: unknown, failed: Step | undefined, rolledBack: boolean): MountError {
+  if (error instanceof MountError)
+    return new MountError({ ...error.toInit(), rolledBack }, { cause: error.cause });
+  if (!(error instanceof SyscallError) || failed === undefined) return toMountError(error, rolledBack);
+  const explanation = rowOf(failed).explain?.(error.code, failed);
+  if (explanation === undefined) return toMountError(error, rolledBack);
+  const { message } = error.explain(explanation.meaning);
+  return new MountError(
+    { reason: explanation.reason, message, rolledBack, errno: error.code },
+    { cause: error },
+  );
+}

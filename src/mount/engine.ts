@@ -1,0 +1,71 @@
+// The engine as callers see it: the operations, asynchronous, with a deadline. There are two, alike:
+//
+//   localEngine()       in this process; a hung filesystem hangs it. For commands, which do one thing and end.
+//   processEngine()     (engine/processes.ts) in child processes: for a server, which must never hang.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MountError, toMountError } from './errors.ts';
+import { type OperationName, operations, type Requests, type Results } from './operations.ts';
+
+export interface CallOptions {
+  /** How long to wait for the answer, in ms (default 60,000). After it the outcome is unknown. */
+  readonly timeoutMs?: number;
+}
+
+export type Engine = AsyncDisposable & {
+  readonly [K in OperationName]: (request: Requests[K], options?: CallOptions) => Promise<Results[K]>;
+};
+
+/** How an operation gets carried out. */
+export type Carrier = AsyncDisposable & {
+  call<K extends OperationName>(operation: K, request: Requests[K], timeoutMs: number): Promise<Results[K]>;
+};
+
+const DEFAULT_TIMEOUT_MS = 60_000;
+/** A mount is often busy for a moment after its last user has gone: containerd waits as long. */
+const BUSY_TRIES = 50;
+const BUSY_WAIT_MS = 50;
+
+export function engineOver(carrier: Carrier): Engine {
+  const call =
+    <K extends OperationName>(operation: K) =>
+    (request: Requests[K], { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {}) =>
+      carrier.call(operation, request, timeoutMs);
+  return {
+    mountAll: call('mountAll'),
+    lookup: call('lookup'),
+    usage: call('usage'),
+    unmount: (request, options) => whileBusy(call('unmount'), request, options),
+    [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),
+  };
+}
+
+/** Waits between the tries here, not in the carrier, which has others to serve. */
+async function whileBusy(
+  unmount: (request: Requests['unmount'], options: CallOptions) => Promise<number>,
+  request: Requests['unmount'],
+  { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {},
+): Promise<number> {
+  const deadline = performance.now() + timeoutMs;
+  for (let tries = 1; ; tries++) {
+    try {
+      return await unmount(request, { timeoutMs: deadline - performance.now() });
+    } catch (error) {
+      const busy = error instanceof MountError && error.reason === 'busy';
+      if (!busy || tries >= BUSY_TRIES || performance.now() + BUSY_WAIT_MS > deadline) throw error;
+      await sleep(BUSY_WAIT_MS);
+    }
+  }
+}
+
+export function localEngine(): Engine {
+  return engineOver({
+    async call(operation, request) {
+      try {
+        return operations[operation](request);
+      } catch (error) {
+        throw toMountError(error, false);
+      }
+    },
+    async [Symbol.asyncDispose]() {},
+  });
+}

@@ -1,0 +1,28 @@
+// The child process of engine/processes.ts: carries out one operation per message.
+import { PR_SET_PDEATHSIG, SIGKILL } from '../../sys/constants.ts';
+import { prctl } from '../../sys/syscalls.ts';
+import { toMountError } from '../errors.ts';
+import { type OperationName, operations, type Requests } from '../operations.ts';
+import type { Answer, Job } from './processes.ts';
+
+const parent = process.ppid;
+// A driver that is killed takes its half-done operations with it: its successor must not meet them.
+prctl(PR_SET_PDEATHSIG, SIGKILL);
+if (process.ppid !== parent) process.exit(1);
+
+process.on('disconnect', () => process.exit(0));
+process.on('message', (job) => process.send?.(carryOut(job as Job)));
+// A Ctrl-C goes to the whole process group. The parent decides when this process ends.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+
+function carryOut({ operation, request }: Job): Answer {
+  try {
+    return { result: run(operation, request as Requests[typeof operation]) ?? null };
+  } catch (error) {
+    return { error: toMountError(error, false).toInit() };
+  }
+}
+
+function run<K extends OperationName>(operation: K, request: Requests[K]) {
+  return operations[operation](request);
+}

@@ -1,0 +1,162 @@
+// The engine in child processes. A thread stuck in the kernel on a dead filesystem outlives SIGKILL of its
+// process, with the process's locks and sockets; a child process holds none of ours, and the next operation gets
+// a fresh one. What is asked of it and what it answers are messages of plain data.
+//
+//   a child at work   serves one operation at a time
+//   past a deadline   the caller is told `timeout`, the child is killed and replaced
+//   a child's end     the caller is told `engine-lost`
+//   our own end       the kernel kills the children (PR_SET_PDEATHSIG in engine-process.ts)
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Engine, engineOver } from '../engine.ts';
+import { MountError, type MountErrorInit } from '../errors.ts';
+import type { OperationName, Requests, Results } from '../operations.ts';
+
+/** What a child is asked. */
+export interface Job {
+  readonly operation: OperationName;
+  readonly request: unknown;
+}
+
+/** What it answers. */
+export type Answer = { readonly result: unknown } | { readonly error: MountErrorInit };
+
+export interface ProcessEngineOptions {
+  /** How many operations may run at the same time. */
+  readonly processes: number;
+}
+
+interface Pending {
+  readonly job: Job;
+  readonly settle: (answer: Answer) => void;
+}
+
+/** How long a child may take to end when asked to. */
+const GRACE_MS = 1_000;
+
+export function processEngine({ processes }: ProcessEngineOptions): Engine {
+  const queue: Pending[] = [];
+  const idle: ChildProcess[] = [];
+  const working = new Map<ChildProcess, Pending>();
+
+  function dispatch(): void {
+    while (queue.length > 0 && working.size < processes) {
+      const pending = queue.shift() as Pending;
+      const child = idle.pop() ?? start();
+      working.set(child, pending);
+      hold(child);
+      child.send(pending.job, (error) => {
+        if (error)
+          settle(child, failed('engine-lost', pending.job, `cannot be sent: ${error.message}`, true));
+      });
+    }
+  }
+
+  function start(): ChildProcess {
+    const child = forkChild();
+    child.on('message', (answer) => settle(child, answer as Answer));
+    child.on('exit', (code, signal) => {
+      const at = idle.indexOf(child);
+      if (at !== -1) idle.splice(at, 1);
+      const job = working.get(child)?.job;
+      if (job)
+        settle(child, failed('engine-lost', job, `its process ended (${signal ?? `status ${code}`})`, false));
+    });
+    return child;
+  }
+
+  /** Gives the answer to whoever waits for this child, and the child to the next in the queue. */
+  function settle(child: ChildProcess, answer: Answer): void {
+    const pending = working.get(child);
+    working.delete(child);
+    pending?.settle(answer);
+    if (child.connected && child.signalCode === null && !child.killed) {
+      letGo(child);
+      idle.push(child);
+    }
+    dispatch();
+  }
+
+  function expire(pending: Pending): void {
+    const at = queue.indexOf(pending);
+    if (at !== -1) {
+      queue.splice(at, 1);
+      pending.settle(failed('timeout', pending.job, 'was not begun within the deadline', true));
+      return;
+    }
+    for (const [child, { job }] of working) {
+      if (working.get(child) !== pending) continue;
+      child.kill('SIGKILL');
+      letGo(child);
+      settle(
+        child,
+        failed('timeout', job, 'had no answer within the deadline; its outcome is unknown', false),
+      );
+    }
+  }
+
+  return engineOver({
+    call<K extends OperationName>(operation: K, request: Requests[K], timeoutMs: number) {
+      return new Promise<Results[K]>((resolve, reject) => {
+        const timer = setTimeout(() => expire(pending), Math.max(0, timeoutMs));
+        const pending: Pending = {
+          job: { operation, request },
+          settle(answer) {
+            clearTimeout(timer);
+            if ('error' in answer) reject(new MountError(answer.error));
+            else resolve(answer.result as Results[K]);
+          },
+        };
+        queue.push(pending);
+        dispatch();
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      for (const pending of queue.splice(0)) {
+        pending.settle(failed('engine-lost', pending.job, 'was not begun: the engine is shut down', true));
+      }
+      await Promise.all([...idle.splice(0), ...working.keys()].map(stop));
+    },
+  });
+}
+
+function failed(
+  reason: 'timeout' | 'engine-lost',
+  { operation }: Job,
+  what: string,
+  rolledBack: boolean,
+): Answer {
+  return { error: { reason, message: `${operation} ${what}`, rolledBack } };
+}
+
+function forkChild(): ChildProcess {
+  const here = fileURLToPath(import.meta.url);
+  // A file of its own beside the bundle in production, as it is in a checkout.
+  const entry = new URL(`./engine-process${extname(here)}`, import.meta.url);
+  const env = { PATH: process.env.PATH };
+  return fork(entry, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env, execArgv: [] });
+}
+
+/** A child at work keeps this process alive, an idle one does not. */
+function hold(child: ChildProcess): void {
+  child.ref();
+  child.channel?.ref();
+}
+function letGo(child: ChildProcess): void {
+  child.unref();
+  child.channel?.unref();
+}
+
+/** Lets it finish what it is at; one that is stuck is killed, and not waited for. */
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  hold(child);
+  const timer = setTimeout(() => child.kill('SIGKILL'), GRACE_MS);
+  const exited = once(child, 'exit');
+  if (child.connected) child.disconnect();
+  await Promise.race([exited, new Promise((resolve) => setTimeout(resolve, 2 * GRACE_MS).unref())]);
+  clearTimeout(timer);
+  letGo(child);
+}

@@ -1,0 +1,81 @@
+// How the engine fails. `reason` is stable and meant for programs: a caller maps it to its own codes in one
+// table. A reason is never reused for something else.
+import { SyscallError } from '../sys/errors.ts';
+
+export const MOUNT_REASONS = [
+  /** An option, mapping or path that cannot be right, whatever the machine. */
+  'invalid-mount',
+  /** The source, or an overlay layer, does not exist. */
+  'source-not-found',
+  /** The target, or its parent, does not exist, or is of the wrong kind, or leaves the root it must lie in. */
+  'bad-target',
+  /** The target directory holds files that are no mount of ours. */
+  'target-not-empty',
+  /** The kernel lacks something that this mount needs. */
+  'kernel-unsupported',
+  /** The filesystem cannot be ID-mapped. */
+  'idmap-unsupported',
+  /** The process lacks a privilege. */
+  'not-permitted',
+  /** A mount could not be removed because it is in use. */
+  'busy',
+  /** A writable overlay came out read-only. */
+  'not-writable',
+  /** The target shows another mount than the one that was made. */
+  'wrong-mount',
+  /** No answer within the caller's deadline; the outcome is unknown. */
+  'timeout',
+  /** The process that carries out mounts ended in the middle; the outcome is unknown. */
+  'engine-lost',
+  /** Any other refusal of the kernel. */
+  'mount-failed',
+] as const;
+
+export type MountReason = (typeof MOUNT_REASONS)[number];
+
+/** What crosses process boundaries of a MountError. */
+export interface MountErrorInit {
+  readonly reason: MountReason;
+  readonly message: string;
+  /** Everything that was done has been undone: nothing of this operation is left. */
+  readonly rolledBack: boolean;
+  /** The errno of the failed call by name, where a call failed. */
+  readonly errno?: string | undefined;
+}
+
+export class MountError extends Error {
+  override readonly name = 'MountError';
+  readonly reason: MountReason;
+  readonly rolledBack: boolean;
+  readonly errno: string | undefined;
+
+  constructor(init: MountErrorInit, options?: ErrorOptions) {
+    super(init.message, options);
+    this.reason = init.reason;
+    this.rolledBack = init.rolledBack;
+    this.errno = init.errno;
+  }
+
+  toInit(): MountErrorInit {
+    return { reason: this.reason, message: this.message, rolledBack: this.rolledBack, errno: this.errno };
+  }
+}
+
+/** A mistake in what was asked for, found before anything was done. */
+export function invalidMount(message: string): MountError {
+  return new MountError({ reason: 'invalid-mount', message, rolledBack: true });
+}
+
+/** Any error as a MountError; one that is a MountError already is kept. */
+export function toMountError(error: unknown, rolledBack: boolean): MountError {
+  if (error instanceof MountError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const reason =
+    error instanceof SyscallError && error.code === 'ENOSYS'
+      ? 'kernel-unsupported'
+      : error instanceof SyscallError && error.code === 'EPERM'
+        ? 'not-permitted'
+        : 'mount-failed';
+  const errno = error instanceof SyscallError ? error.code : undefined;
+  return new MountError({ reason, message, rolledBack, errno }, { cause: error });
+}

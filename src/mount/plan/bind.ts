@@ -1,0 +1,27 @@
+// A bind mount: a copy of the mount at `source`, with attributes and ids of its own.
+//
+//   open_tree(source, OPEN_TREE_CLONE [| AT_RECURSIVE for rbind])
+//   mount_setattr(...)     attributes and ID map together, before anyone can see the mount
+import { invalidMount } from '../errors.ts';
+import type { Planner } from '../plan.ts';
+import { attributeSteps, usernsSteps } from './attributes.ts';
+
+export const planBind: Planner = ({ type, source, options }) => {
+  if (source === '') throw invalidMount('a bind mount needs a source directory or file');
+  if (options.data.length > 0) {
+    throw invalidMount(
+      `a bind mount has no filesystem options of its own, but was given ${options.data.join(',')}; remove them`,
+    );
+  }
+  if (options.superblock.length > 0) {
+    throw invalidMount(
+      `${options.superblock.join(',')}: flags of the filesystem, which a bind mount shares with its source; remove them`,
+    );
+  }
+  const recursive = type === 'rbind' || options.bind === 'rbind';
+  return [
+    ...usernsSteps(options.idmap),
+    { kind: 'cloneTree', path: source, recursive, as: 'mount' },
+    ...attributeSteps({ on: 'mount', options, idmap: options.idmap !== undefined, tree: recursive }),
+  ];
+};

@@ -1,0 +1,33 @@
+// A filesystem of its own: tmpfs, or any type that the kernel mounts from a device or from nothing.
+//
+//   fsopen(type); fsconfig(source, flags, data...); fsconfig(CMD_CREATE); fsmount()
+//   mount_setattr(...)     attributes and ID map of the detached mount
+import { MOUNT_ATTR } from '../../sys/constants.ts';
+import { keyAndValue, type ParsedOptions } from '../options.ts';
+import type { Planner } from '../plan.ts';
+import type { Step } from '../steps.ts';
+import { attributeSteps, usernsSteps } from './attributes.ts';
+
+export const planFilesystem: Planner = ({ type, source, options }) => [
+  ...usernsSteps(options.idmap),
+  { kind: 'openFilesystem', type, as: 'context' },
+  ...superblockSteps(source || 'none', options),
+  { kind: 'createMount', context: 'context', as: 'mount' },
+  ...attributeSteps({ on: 'mount', options, idmap: options.idmap !== undefined, tree: false }),
+];
+
+/** Source, flags and data of a new superblock. A read-only mount of a new filesystem is read-only below too. */
+export function superblockSteps(source: string, { mount, superblock, data }: ParsedOptions): Step[] {
+  const configure = (key: string, value: string | undefined): Step => ({
+    kind: 'configure',
+    context: 'context',
+    key,
+    value: value === undefined ? { flag: true } : { string: value },
+  });
+  const flags = mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY ? ['ro', ...superblock] : superblock;
+  return [
+    configure('source', source),
+    ...flags.map((flag) => configure(flag, undefined)),
+    ...data.map((option) => configure(...keyAndValue(option))),
+  ];
+}

@@ -1,0 +1,122 @@
+// The place where a mount goes, held by its parent directory: what is made, mounted, unmounted and removed
+// there is one and the same place however names above it change meanwhile.
+//
+//   beneath   the path is resolved below that directory, which is opened once; no symbolic link, no `..` and no
+//             magic link on the way is followed (openat2(2)): for paths that came from elsewhere
+//   absent    the path is resolved as any program would: for paths that the caller chose
+import { openSync } from 'node:fs';
+import path from 'node:path';
+import { O, RESOLVE, STATX, STATX_MASK } from '../sys/constants.ts';
+import { hasErrno } from '../sys/errors.ts';
+import { Fd } from '../sys/fd.ts';
+import type { Statx } from '../sys/structs.ts';
+import { AT_REMOVEDIR, mkdirat, openat2, statx, unlinkat } from '../sys/syscalls.ts';
+import { MountError, type MountReason } from './errors.ts';
+
+export interface TargetSpec {
+  readonly path: string;
+  /** The directory that the target must lie in, without help from links. */
+  readonly beneath?: string;
+}
+
+export type TargetKind = 'directory' | 'file';
+
+export interface Target extends Disposable {
+  /** As it was asked for: for messages. */
+  readonly path: string;
+  /** A path that leads through the held parent directory. Its last component must not be followed. */
+  readonly pathByParent: string;
+  /** What is there now (the top mount where several are stacked), as an O_PATH fd. */
+  open(): Fd;
+  stat(mask: number): Statx;
+  /** Makes it where it is missing; true when it did. */
+  create(kind: TargetKind): boolean;
+  /** Removes an empty directory, or a file; nothing there is no error. */
+  remove(kind: TargetKind): void;
+}
+
+const CAREFULLY = RESOLVE.RESOLVE_BENEATH | RESOLVE.RESOLVE_NO_SYMLINKS | RESOLVE.RESOLVE_NO_MAGICLINKS;
+
+/** @throws MountError (bad-target) when the parent directory does not exist or lies outside `beneath` */
+export function openTarget(spec: TargetSpec): Target {
+  const parent = openParent(spec);
+  const name = path.basename(spec.path);
+  const fail = (reason: MountReason, why: string, cause?: unknown) =>
+    new MountError({ reason, message: `target ${spec.path}: ${why}`, rolledBack: true }, { cause });
+  return {
+    path: spec.path,
+    pathByParent: `/proc/self/fd/${parent.number}/${name}`,
+    open() {
+      try {
+        return openPathAt(parent, name, O.O_NOFOLLOW);
+      } catch (error) {
+        if (hasErrno(error, 'ENOENT')) throw fail('bad-target', 'does not exist', error);
+        throw error;
+      }
+    },
+    stat: (mask) => {
+      const flags = STATX.AT_SYMLINK_NOFOLLOW | STATX.AT_NO_AUTOMOUNT | STATX.AT_STATX_DONT_SYNC;
+      return statx(parent, name, flags, mask);
+    },
+    create(kind) {
+      try {
+        if (kind === 'directory') mkdirat(parent, name, 0o750);
+        else openFileAt(parent, name)[Symbol.dispose]();
+        return true;
+      } catch (error) {
+        if (!hasErrno(error, 'EEXIST')) throw fail('bad-target', 'cannot be made', error);
+      }
+      const isDirectory = (this.stat(STATX_MASK.STATX_BASIC_STATS).mode & S_IFMT) === S_IFDIR;
+      if (isDirectory !== (kind === 'directory')) throw fail('bad-target', `exists and is not a ${kind}`);
+      return false;
+    },
+    remove(kind) {
+      try {
+        unlinkat(parent, name, kind === 'directory' ? AT_REMOVEDIR : 0);
+      } catch (error) {
+        if (hasErrno(error, 'ENOENT')) return;
+        if (hasErrno(error, 'ENOTEMPTY')) {
+          throw fail('target-not-empty', 'has files in it that are not ours; move them away', error);
+        }
+        throw error;
+      }
+    },
+    [Symbol.dispose]: () => parent[Symbol.dispose](),
+  };
+}
+
+const S_IFMT = 0o170000;
+const S_IFDIR = 0o040000;
+
+function openParent({ path: target, beneath }: TargetSpec): Fd {
+  const fail = (why: string, cause?: unknown) =>
+    new MountError(
+      { reason: 'bad-target', message: `target ${target}: ${why}`, rolledBack: true },
+      { cause },
+    );
+  if (['', '.', '..', '/'].includes(path.basename(target))) throw fail('names no place to mount at');
+  const directory = path.dirname(target);
+  try {
+    if (beneath === undefined) return new Fd(openSync(directory, O.O_PATH | O.O_DIRECTORY));
+    using root = new Fd(openSync(beneath, O.O_PATH | O.O_DIRECTORY));
+    const below = path.relative(beneath, directory);
+    if (below.startsWith('..') || path.isAbsolute(below)) throw fail(`must lie below ${beneath}`);
+    return openPathAt(root, below || '.', O.O_DIRECTORY, CAREFULLY);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) throw fail(`its parent directory does not exist`, error);
+    if (hasErrno(error, 'ENOTDIR')) throw fail(`a part of its path is not a directory`, error);
+    if (hasErrno(error, 'ELOOP', 'EXDEV')) {
+      throw fail(`its path must lead below ${beneath} without symbolic links`, error);
+    }
+    throw error;
+  }
+}
+
+function openPathAt(directory: Fd, name: string, flags: number, resolve = 0): Fd {
+  return openat2(directory, name, { flags: O.O_PATH | O.O_CLOEXEC | flags, mode: 0, resolve });
+}
+
+function openFileAt(directory: Fd, name: string): Fd {
+  const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC;
+  return openat2(directory, name, { flags, mode: 0o600, resolve: 0 });
+}
