@@ -106,3 +106,6 @@ export const PROT = { PROT_READ: 1, PROT_WRITE: 2 } as const;
 export const MAP = { MAP_PRIVATE: 0x2, MAP_ANONYMOUS: 0x20, MAP_STACK: 0x20000 } as const;
 
 export const PR_SET_PDEATHSIG = 1;
+
+/** flock(2). */
+export const LOCK = { LOCK_EX: 2, LOCK_NB: 4 } as const;

@@ -20,6 +20,7 @@ import {
 } from './bind.ts';
 import {
   FSCONFIG,
+  LOCK,
   MAP,
   MOUNT_ATTR,
   MOUNT_SETATTR,
@@ -98,6 +99,7 @@ export const unlinkat = syscall(
   [dirfd, text, flags({ AT_REMOVEDIR })],
   nothing,
 );
+export const flock = syscall('flock', { x64: 73, arm64: 32 }, [fd, flags(LOCK)], nothing);
 const readCall = syscall('read', { x64: 0, arm64: 63 }, [fd, memory(), long], number);
 export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, long, long], newFd);
 const fstatfsCall = syscall('fstatfs', { x64: 138, arm64: 44 }, [fd, memory()], nothing);

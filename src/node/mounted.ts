@@ -1,0 +1,81 @@
+// The idempotent core of stage and publish, and of their opposites: bring a path to "this volume is mounted here"
+// or to "nothing of ours is here", whatever an earlier, perhaps interrupted, call left.
+//
+// The kernel says what is mounted, the journal what was meant. A mount is ours when both agree on it.
+import type { RecordKey, VolumeRecord } from '../journal/record.ts';
+import { MountError } from '../mount/errors.ts';
+import type { Mount } from '../mount/mount.ts';
+import type { MountInfo } from '../mount/mountinfo.ts';
+import type { TargetKind } from '../mount/target.ts';
+import type { CallContext } from '../rpc/context.ts';
+import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
+import { NodeError } from './reasons.ts';
+
+export interface Wanted {
+  readonly key: RecordKey;
+  readonly fingerprint: string;
+  readonly accessMode: string;
+  readonly mounts: readonly Mount[];
+  /** Make the target when it is missing. */
+  readonly create?: TargetKind;
+}
+
+/** Mounts it, or finds it mounted with the same arguments. */
+export async function ensureMounted(
+  { key, fingerprint, accessMode, mounts, create }: Wanted,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<void> {
+  const { engine, journal } = deps;
+  const target = placeOf(key.path, deps);
+  const record = journal.find(key);
+  if (record && (await isMounted(record, deps, context))) {
+    if (record.fingerprint === fingerprint) return;
+    throw new NodeError(
+      'other-parameters',
+      `volume ${key.volumeId} is at ${key.path} already, with other parameters; remove it there first`,
+    );
+  }
+  // What is there now is the rest of an interrupted call: no pod uses it yet, or it would have a record.
+  await engine.unmount({ target, all: true }, timeoutOf(context));
+
+  const intended = { ...key, fingerprint, accessMode, state: 'intended', mount: undefined } as const;
+  await journal.put(intended);
+  try {
+    await engine.mountAll({ mounts, target, ...(create && { create }) }, timeoutOf(context));
+  } catch (error) {
+    if (error instanceof MountError && error.rolledBack) await journal.remove(key);
+    throw error;
+  }
+  const shown = await engine.lookup({ target }, timeoutOf(context));
+  await journal.put({ ...intended, state: 'done', mount: shown ? identityOf(shown) : undefined });
+}
+
+/** Unmounts whatever is mounted there, with or without a record. A mount that stays busy keeps its record. */
+export async function ensureGone(
+  key: RecordKey,
+  remove: TargetKind | undefined,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<void> {
+  const target = placeOf(key.path, deps);
+  await deps.engine.unmount({ target, all: true, ...(remove && { remove }) }, timeoutOf(context));
+  if (deps.journal.find(key)) await deps.journal.remove(key);
+}
+
+/** The record was finished, and the kernel shows the same mount there still. */
+export async function isMounted(
+  record: VolumeRecord,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<boolean> {
+  if (record.state !== 'done' || record.mount === undefined) return false;
+  const shown = await deps.engine.lookup({ target: placeOf(record.path, deps) }, timeoutOf(context));
+  if (shown === null) return false;
+  const now = identityOf(shown);
+  return (
+    now.type === record.mount.type && now.device === record.mount.device && now.root === record.mount.root
+  );
+}
+
+const identityOf = ({ type, device, root }: MountInfo) => ({ type, device, root });

@@ -1,0 +1,214 @@
+// Why a request fails: one table from reason to gRPC code, and one function that every error of the service goes
+// through. docs/errors.md is generated from it. A reason is never reused for something else.
+//
+// Kubelet takes CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED as "the outcome is not
+// known, clean up", and every other code as "nothing is mounted". So the code of the table is only used when all
+// that was done has been undone; else the answer is an uncertain one.
+import { MountError, type MountReason } from '../mount/errors.ts';
+import { PolicyError } from '../policy/policy.ts';
+import { StatusError } from '../rpc/status.ts';
+import { VolumeError } from '../volume/errors.ts';
+
+type FailureCode = StatusError['code'];
+
+export interface ReasonRow {
+  readonly code: FailureCode;
+  /** Whether the same request may succeed later without anybody changing it. */
+  readonly retryable: boolean;
+  readonly meaning: string;
+  readonly remedy: string;
+}
+
+export type RequestReason =
+  | 'missing-field'
+  | 'invalid-field'
+  | 'invalid-volume'
+  | 'refused-by-policy'
+  | 'operation-pending'
+  | 'other-parameters'
+  | 'published-elsewhere'
+  | 'not-staged'
+  | 'volume-not-found'
+  | 'unexpected';
+
+export type Reason = MountReason | RequestReason;
+
+export const REASONS: { readonly [R in Reason]: ReasonRow } = {
+  'missing-field': {
+    code: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: 'A field that the CSI specification requires is empty.',
+    remedy: 'A defect of the caller: kubelet always sends it.',
+  },
+  'invalid-field': {
+    code: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: 'A field of the request has a value that the driver does not support.',
+    remedy: 'Change the volume as the message says (access type, access mode, path).',
+  },
+  'invalid-volume': {
+    code: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: 'A key of volumeAttributes is unknown, missing or has a wrong value.',
+    remedy: 'Correct the key that the message names; docs/volume-context.md lists them all.',
+  },
+  'refused-by-policy': {
+    code: 'PERMISSION_DENIED',
+    retryable: false,
+    meaning: 'The volume is well-formed, but its author may not have it.',
+    remedy: 'Use what the message suggests, or have an administrator provide a PersistentVolume.',
+  },
+  'operation-pending': {
+    code: 'ABORTED',
+    retryable: true,
+    meaning: 'Another call for the same volume is still at work.',
+    remedy: 'None: kubelet tries again.',
+  },
+  'other-parameters': {
+    code: 'ALREADY_EXISTS',
+    retryable: false,
+    meaning: 'The volume is already at this path, with other parameters.',
+    remedy: 'Unpublish or unstage it first; two volumes must not share an id.',
+  },
+  'published-elsewhere': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The access mode allows one target at a time, and the volume is published at another.',
+    remedy: 'Delete the other pod, or use ReadWriteMany or ReadOnlyMany.',
+  },
+  'not-staged': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The volume is not mounted at the staging path of the request.',
+    remedy: 'None: kubelet stages it again.',
+  },
+  'volume-not-found': {
+    code: 'NOT_FOUND',
+    retryable: false,
+    meaning: 'No volume of this id is mounted at this path.',
+    remedy: 'None: the volume has been unpublished.',
+  },
+  'invalid-mount': {
+    code: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: 'The kernel or the engine cannot make sense of an option, mapping or layer.',
+    remedy: 'Correct what the message names.',
+  },
+  'source-not-found': {
+    code: 'NOT_FOUND',
+    retryable: true,
+    meaning: 'A source, layer or upper directory of the volume does not exist on this node.',
+    remedy: 'Create it on the node, or schedule the pod where it is.',
+  },
+  'bad-target': {
+    code: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning:
+      'The target path does not lie below the kubelet directory, leads through a symbolic link, or is of the wrong kind.',
+    remedy: "Check that --kubelet-dir is the kubelet's --root-dir.",
+  },
+  'target-not-empty': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The target directory holds files although nothing is mounted there.',
+    remedy: 'Move the files away: they were written to the node, not to the volume.',
+  },
+  'kernel-unsupported': {
+    code: 'FAILED_PRECONDITION',
+    retryable: false,
+    meaning: 'The kernel of this node lacks something that the volume needs.',
+    remedy:
+      'Run `csi-driver-idmap doctor` on the node: it says what is missing and since which kernel it exists.',
+  },
+  'idmap-unsupported': {
+    code: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: 'The filesystem of the source cannot be ID-mapped, or is already.',
+    remedy:
+      'Map the layers of an overlay instead of the overlay, or keep the data on ext4, xfs, btrfs or tmpfs.',
+  },
+  'not-permitted': {
+    code: 'FAILED_PRECONDITION',
+    retryable: false,
+    meaning: 'The driver lacks a privilege.',
+    remedy:
+      'Run it privileged, as the chart does; look for seccomp, AppArmor or SELinux denials on the node.',
+  },
+  busy: {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'A mount stays in use and cannot be removed.',
+    remedy: 'End the process that uses it; `fuser -m PATH` names it.',
+  },
+  'not-writable': {
+    code: 'FAILED_PRECONDITION',
+    retryable: false,
+    meaning: 'A writable overlay came out read-only.',
+    remedy: 'Put upperdir and workdir on a writable filesystem that is not ID-mapped.',
+  },
+  'wrong-mount': {
+    code: 'ABORTED',
+    retryable: true,
+    meaning: 'Something else was mounted at the target at the same moment.',
+    remedy: 'Find out what else mounts below the kubelet directory.',
+  },
+  timeout: {
+    code: 'DEADLINE_EXCEEDED',
+    retryable: true,
+    meaning: 'The kernel did not answer in time: a filesystem hangs.',
+    remedy: 'Look at the server or helper of the source filesystem.',
+  },
+  'engine-lost': {
+    code: 'UNAVAILABLE',
+    retryable: true,
+    meaning: 'The process that carries out mounts ended in the middle.',
+    remedy: 'None: the next try has a new one. If it repeats, look for the OOM killer in the kernel log.',
+  },
+  'mount-failed': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The kernel refused a mount for another reason.',
+    remedy: 'The message holds the call, its errno and what the kernel says.',
+  },
+  unexpected: {
+    code: 'UNAVAILABLE',
+    retryable: true,
+    meaning: 'A failure that the driver did not foresee.',
+    remedy: 'Report it, with the log line that has the same request id.',
+  },
+};
+
+/** A request that cannot be served, found by the service itself. */
+export class NodeError extends Error {
+  override readonly name = 'NodeError';
+  readonly reason: RequestReason;
+
+  constructor(reason: RequestReason, message: string) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/** Whatever a handler throws, as what the caller is told. */
+export function toStatus(error: unknown): StatusError {
+  if (error instanceof StatusError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new StatusError({ code: codeOf(error), message, cause: error });
+}
+
+function codeOf(error: unknown): FailureCode {
+  if (error instanceof NodeError) return REASONS[error.reason].code;
+  if (error instanceof VolumeError) return REASONS['invalid-volume'].code;
+  if (error instanceof PolicyError) return REASONS['refused-by-policy'].code;
+  if (!(error instanceof MountError)) return REASONS.unexpected.code;
+  const { code } = REASONS[error.reason];
+  return error.rolledBack || UNCERTAIN.has(code) ? code : 'UNAVAILABLE';
+}
+
+const UNCERTAIN: ReadonlySet<FailureCode> = new Set<FailureCode>([
+  'CANCELLED',
+  'DEADLINE_EXCEEDED',
+  'UNAVAILABLE',
+  'RESOURCE_EXHAUSTED',
+  'ABORTED',
+]);

@@ -1,0 +1,78 @@
+// What all requests have in common: required fields, the capability, and a fingerprint of their arguments.
+import { createHash } from 'node:crypto';
+import path from 'node:path';
+import { VolumeCapability_AccessMode_Mode as Mode, type VolumeCapability } from '../rpc/generated/csi.ts';
+import { NodeError } from './reasons.ts';
+
+/** CSI: strings that are no path have at most 128 bytes. */
+const MAX_ID_BYTES = 128;
+
+export type AccessMode = Exclude<keyof typeof Mode, 'UNKNOWN'>;
+
+export interface Capability {
+  readonly accessMode: AccessMode;
+  readonly mountFlags: readonly string[];
+}
+
+export function requireVolumeId(volumeId: string): string {
+  if (volumeId === '') throw new NodeError('missing-field', 'volume_id is missing');
+  if (Buffer.byteLength(volumeId) > MAX_ID_BYTES) {
+    throw new NodeError('invalid-field', `volume_id has more than ${MAX_ID_BYTES} bytes`);
+  }
+  return volumeId;
+}
+
+/** @param field its name in the specification */
+export function requirePath(value: string, field: string): string {
+  if (value === '') throw new NodeError('missing-field', `${field} is missing`);
+  if (!path.isAbsolute(value) || value.includes('\0')) {
+    throw new NodeError('invalid-field', `${field} ${JSON.stringify(value)} is not an absolute path`);
+  }
+  return value;
+}
+
+export function requireCapability(capability: VolumeCapability | undefined): Capability {
+  if (capability === undefined) throw new NodeError('missing-field', 'volume_capability is missing');
+  const { accessType, accessMode } = capability;
+  if (accessType === undefined) {
+    throw new NodeError('missing-field', 'volume_capability.access_type is missing');
+  }
+  if (accessType.$case === 'block') {
+    throw new NodeError('invalid-field', 'block access is not supported; use volumeMode: Filesystem');
+  }
+  if (accessType.value.volumeMountGroup !== '') {
+    throw new NodeError(
+      'invalid-field',
+      'volume_mount_group is not supported: the plugin does not advertise it',
+    );
+  }
+  const mode = accessMode?.mode ?? Mode.UNKNOWN;
+  const name = (Object.keys(Mode) as (keyof typeof Mode)[]).find((candidate) => Mode[candidate] === mode);
+  if (name === undefined || name === 'UNKNOWN') {
+    throw new NodeError('invalid-field', `volume_capability.access_mode ${mode} is not known`);
+  }
+  return { accessMode: name, mountFlags: accessType.value.mountFlags };
+}
+
+/** Whether a volume may be at several targets of this node at once (CSI, NodePublishVolume). */
+export function allowsSeveralTargets(mode: AccessMode): boolean {
+  return mode.startsWith('MULTI_NODE_') || mode === 'SINGLE_NODE_MULTI_WRITER';
+}
+
+/** Tokens are renewed between two calls for the same volume; they are not part of "same arguments". */
+const VOLATILE_KEYS: ReadonlySet<string> = new Set(['csi.storage.k8s.io/serviceAccount.tokens']);
+
+export interface Arguments {
+  readonly volumeContext: Readonly<Record<string, string>>;
+  readonly capability: Capability;
+  readonly readonly?: boolean;
+  readonly stagingPath?: string | undefined;
+}
+
+export function fingerprint({ volumeContext, capability, readonly, stagingPath }: Arguments): string {
+  const context = Object.entries(volumeContext)
+    .filter(([key]) => !VOLATILE_KEYS.has(key))
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  const text = JSON.stringify([context, capability, readonly ?? false, stagingPath ?? '']);
+  return createHash('sha256').update(text).digest('hex');
+}

@@ -1,0 +1,37 @@
+// The Node service: which handler answers which RPC, and what the plugin says it can do.
+import {
+  type NodeGetCapabilitiesResponse,
+  type NodeGetInfoResponse,
+  type NodeService,
+  NodeServiceCapability_RPC_Type as Type,
+} from '../rpc/generated/csi.ts';
+import type { Handlers } from '../rpc/service.ts';
+import type { NodeDependencies } from './dependencies.ts';
+import { nodePublishVolume } from './publish.ts';
+import { nodeStageVolume } from './stage.ts';
+import { nodeGetVolumeStats } from './stats.ts';
+import { nodeUnpublishVolume } from './unpublish.ts';
+import { nodeUnstageVolume } from './unstage.ts';
+
+const CAPABILITIES = [Type.STAGE_UNSTAGE_VOLUME, Type.GET_VOLUME_STATS, Type.SINGLE_NODE_MULTI_WRITER];
+
+export function nodeHandlers(deps: NodeDependencies): Handlers<typeof NodeService> {
+  return {
+    nodeGetInfo: async () => nodeInfo(deps),
+    nodeGetCapabilities: async () => capabilities(),
+    nodeStageVolume: (request, context) => nodeStageVolume(request, context, deps),
+    nodeUnstageVolume: (request, context) => nodeUnstageVolume(request, context, deps),
+    nodePublishVolume: (request, context) => nodePublishVolume(request, context, deps),
+    nodeUnpublishVolume: (request, context) => nodeUnpublishVolume(request, context, deps),
+    nodeGetVolumeStats: (request, context) => nodeGetVolumeStats(request, context, deps),
+  };
+}
+
+function nodeInfo({ nodeId }: NodeDependencies): NodeGetInfoResponse {
+  // 0: the CO decides how many volumes fit.
+  return { nodeId, maxVolumesPerNode: 0n, accessibleTopology: undefined };
+}
+
+function capabilities(): NodeGetCapabilitiesResponse {
+  return { capabilities: CAPABILITIES.map((type) => ({ type: { $case: 'rpc', value: { type } } })) };
+}

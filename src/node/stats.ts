@@ -1,0 +1,42 @@
+// NodeGetVolumeStats: capacity of a mounted volume. The question is put to the filesystem in a child process
+// and given up after a while: a hung one delays nobody else, and never the liveness of the driver.
+import type { Usage } from '../mount/operations.ts';
+import type { CallContext } from '../rpc/context.ts';
+import {
+  type NodeGetVolumeStatsRequest,
+  type NodeGetVolumeStatsResponse,
+  VolumeUsage_Unit as Unit,
+} from '../rpc/generated/csi.ts';
+import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
+import { isMounted } from './mounted.ts';
+import { NodeError } from './reasons.ts';
+import { requireVolumeId } from './request.ts';
+
+const PATIENCE_MS = 5_000;
+
+export async function nodeGetVolumeStats(
+  request: NodeGetVolumeStatsRequest,
+  context: CallContext,
+  deps: NodeDependencies,
+): Promise<NodeGetVolumeStatsResponse> {
+  const volumeId = requireVolumeId(request.volumeId);
+  const { volumePath } = request;
+  if (volumePath === '') throw new NodeError('missing-field', 'volume_path is missing');
+  const record = deps.journal.of(volumeId).find(({ path }) => path === volumePath);
+  if (record === undefined || !(await isMounted(record, deps, context))) {
+    throw new NodeError('volume-not-found', `volume ${volumeId} is not mounted at ${volumePath}`);
+  }
+  const { timeoutMs } = timeoutOf(context);
+  const usage = await deps.engine.usage(
+    { target: placeOf(record.path, deps) },
+    { timeoutMs: Math.min(timeoutMs, PATIENCE_MS) },
+  );
+  return {
+    usage: [entry(usage.bytes, Unit.BYTES), entry(usage.inodes, Unit.INODES)],
+    volumeCondition: undefined,
+  };
+}
+
+function entry({ total, used, available }: Usage['bytes'], unit: Unit) {
+  return { total: BigInt(total), used: BigInt(used), available: BigInt(available), unit };
+}

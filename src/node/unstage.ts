@@ -1,0 +1,19 @@
+// NodeUnstageVolume: the staging path as the CO made it. An unknown volume is staged nowhere: OK.
+import type { CallContext } from '../rpc/context.ts';
+import type { NodeUnstageVolumeRequest, NodeUnstageVolumeResponse } from '../rpc/generated/csi.ts';
+import type { NodeDependencies } from './dependencies.ts';
+import { ensureGone } from './mounted.ts';
+import { requirePath, requireVolumeId } from './request.ts';
+
+export async function nodeUnstageVolume(
+  request: NodeUnstageVolumeRequest,
+  context: CallContext,
+  deps: NodeDependencies,
+): Promise<NodeUnstageVolumeResponse> {
+  const volumeId = requireVolumeId(request.volumeId);
+  const path = requirePath(request.stagingTargetPath, 'staging_target_path');
+  using _lock = deps.locks.take(volumeId);
+  // The staging directory is the CO's: it made it, it removes it.
+  await ensureGone({ kind: 'stage', volumeId, path }, undefined, deps, context);
+  return {};
+}

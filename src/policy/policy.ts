@@ -1,0 +1,28 @@
+// Who may mount what. Fails closed: what no rule allows is refused.
+//
+//   class        author           may
+//   persistent   administrator    every type; options of policy/options.ts
+//   inline       author of a pod  tmpfs without an ID mapping: nothing of the node is reachable through it
+import type { Volume } from '../volume/volume.ts';
+import { optionProblem } from './options.ts';
+
+export class PolicyError extends Error {
+  override readonly name = 'PolicyError';
+}
+
+/** @throws PolicyError saying what is refused and what to do instead */
+export function checkPolicy(volume: Volume): void {
+  for (const option of volume.options) {
+    const problem = optionProblem(volume.type, option);
+    if (problem !== undefined) throw new PolicyError(problem);
+  }
+  if (!volume.inline) return;
+  if (volume.type !== 'tmpfs') {
+    throw new PolicyError(
+      `type ${volume.type} is not allowed in an inline volume, whose author is the pod's; use a PersistentVolume`,
+    );
+  }
+  if (volume.idmap !== undefined) {
+    throw new PolicyError('uidmap and gidmap are not allowed in an inline volume; use a PersistentVolume');
+  }
+}

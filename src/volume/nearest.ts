@@ -1,0 +1,23 @@
+// The known name that a misspelt one most likely stands for.
+
+/** The nearest of `known` within a third of its length in edits; undefined when none is near. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const [best] = known
+    .map((candidate) => ({ candidate, edits: distance(name.toLowerCase(), candidate.toLowerCase()) }))
+    .sort((a, b) => a.edits - b.edits);
+  return best && best.edits <= Math.max(2, Math.ceil(best.candidate.length / 3)) ? best.candidate : undefined;
+}
+
+/** Levenshtein's: insertions, deletions and replacements. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (const [i, left] of [...a].entries()) {
+    const next = [i + 1];
+    for (const [j, right] of [...b].entries()) {
+      const [above = 0, diagonal = 0, before = 0] = [row[j + 1], row[j], next[j]];
+      next.push(Math.min(above + 1, before + 1, diagonal + (left === right ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row.at(-1) ?? 0;
+}
