@@ -1,0 +1,50 @@
+// What a test needs from the machine. A test that cannot run here is skipped aloud: the reason is printed
+// at once and kept for the end of the run (hooks.ts). Where CI is set nothing may be missing: a suite that
+// skips itself green would prove nothing.
+
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+export interface Skipped {
+  readonly title: string;
+  readonly reason: string;
+}
+
+/** Every skip of this run. */
+export const skipped: Skipped[] = [];
+
+/** Skips the test or hook unless the program is on PATH. To be called with mocha's `this`. */
+export function needTool(context: Mocha.Context, tool: string, why: string): void {
+  if (!onPath(tool)) miss(context, `no '${tool}' on PATH: ${why}`);
+}
+
+/** Skips the test or hook unless it runs as root. */
+export function needRoot(context: Mocha.Context, why: string): void {
+  if (process.getuid?.() !== 0) miss(context, `not root: ${why}`);
+}
+
+function miss(context: Mocha.Context, reason: string): never {
+  const title = titleOf(context.test);
+  if (process.env.CI) throw new Error(`${reason} (CI is set: nothing may be skipped for want of it)`);
+  skipped.push({ title, reason });
+  console.log(`skipped: ${title}: ${reason}`);
+  return context.skip();
+}
+
+/** A hook that skips does so for its whole suite. */
+function titleOf(test: Mocha.Runnable | undefined): string {
+  if (test === undefined) return '(unknown test)';
+  const suite = /^"before (all|each)" hook/.test(test.title) ? test.parent : undefined;
+  return (suite ?? test).fullTitle();
+}
+
+function onPath(tool: string): boolean {
+  return (process.env.PATH ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, tool), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
