@@ -3,7 +3,8 @@
 import { SyscallError } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { MountError, toMountError } from './errors.ts';
-import { type Explanation, type Slot, STEPS, type Step, type Workplace } from './steps.ts';
+import type { Explanation, Slot, Workplace } from './steps/row.ts';
+import { STEPS, type Step } from './steps.ts';
 import type { Target } from './target.ts';
 
 /** @throws MountError */

@@ -105,6 +105,7 @@ export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, long, long], 
 const fstatfsCall = syscall('fstatfs', { x64: 138, arm64: 44 }, [fd, memory()], nothing);
 
 // --- processes, for the short-lived child of a new user namespace (userns/create.ts) ---
+export const pidfdOpen = syscall('pidfd_open', 434, [int, int], newFd);
 export const pidfdSendSignal = syscall('pidfd_send_signal', 424, [fd, int, memory(), int], nothing);
 export const waitid = syscall(
   'waitid',

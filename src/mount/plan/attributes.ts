@@ -1,7 +1,8 @@
 // The attribute steps that every kind of mount shares.
 import type { UserMapping } from '../../userns/mapping.ts';
 import type { AttributeChange, ParsedOptions } from '../options.ts';
-import type { Slot, Step } from '../steps.ts';
+import type { Slot } from '../steps/row.ts';
+import type { Step } from '../steps.ts';
 
 /** A user namespace for the mapping, when there is one. */
 export function usernsSteps(mapping: UserMapping | undefined): Step[] {

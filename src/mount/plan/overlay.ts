@@ -13,7 +13,8 @@ import { invalidMount } from '../errors.ts';
 import { type Layer, parseLowerdir, unescapePath } from '../layers.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
 import type { Planner } from '../plan.ts';
-import type { Slot, Step } from '../steps.ts';
+import type { Slot } from '../steps/row.ts';
+import type { Step } from '../steps.ts';
 import { attributeSteps, usernsSteps } from './attributes.ts';
 import { superblockSteps } from './filesystem.ts';
 

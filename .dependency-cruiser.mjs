@@ -1,0 +1,51 @@
+// The layers of docs/architecture.md as rules: which room may import which. A room that is not named in a row may
+// not be imported by it; within a room everything may.
+const MAY_IMPORT = {
+  sys: [],
+  userns: ['sys'],
+  mount: ['userns', 'sys'],
+  volume: ['mount', 'userns'],
+  policy: ['volume', 'mount', 'userns'],
+  journal: ['sys'],
+  observe: ['sys'],
+  rpc: ['observe'],
+  identity: ['rpc', 'observe'],
+  node: ['volume', 'policy', 'journal', 'mount', 'userns', 'observe', 'rpc'],
+};
+
+/** What `volume` and `policy` may see of the engine: data and pure functions, nothing that calls the kernel. */
+const EFFECTS =
+  '^src/(sys|mount/(apply|engine|lookup|operations|steps|target|unmount)|userns/create)[./]';
+
+export default {
+  forbidden: [
+    ...Object.entries(MAY_IMPORT).map(([room, allowed]) => ({
+      name: `layers-${room}`,
+      comment: `src/${room} may import ${allowed.join(', ') || 'no other room'}`,
+      severity: 'error',
+      from: { path: `^src/${room}/` },
+      to: { path: '^src/', pathNot: `^src/(${[room, ...allowed].join('|')})/` },
+    })),
+    {
+      name: 'pure-volume-and-policy',
+      severity: 'error',
+      from: { path: '^src/(volume|policy)/' },
+      to: { path: EFFECTS },
+    },
+    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    { name: 'no-test-in-src', severity: 'error', from: { path: '^src/' }, to: { path: '^(test|bench|scripts)/' } },
+    { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'no-dev-dependencies-in-src',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['type-only'] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '/generated/' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { extensions: ['.ts', '.js', '.mjs', '.json'], conditionNames: ['import', 'node', 'default', 'types'] },
+  },
+};

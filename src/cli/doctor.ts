@@ -1,0 +1,31 @@
+// `doctor`: what this kernel and machine support, and what is missing for what. Exit status 1 when something that
+// volumes need is missing.
+import { release } from 'node:os';
+import { FEATURES, type FeatureName, probeFeature } from '../sys/features.ts';
+import { table } from './table.ts';
+
+export function doctorCommand({ json }: { readonly json?: boolean }): void {
+  const names = Object.keys(FEATURES) as FeatureName[];
+  const findings = names.map((name) => {
+    const { since, neededFor, without, how } = FEATURES[name];
+    return { name, ...probeFeature(name), since, neededFor, without, how };
+  });
+  if (json) {
+    console.log(
+      JSON.stringify({ kernel: release(), architecture: process.arch, features: findings }, null, 2),
+    );
+  } else {
+    console.log(
+      `Linux ${release()} ${process.arch}, ${process.getuid?.() === 0 ? 'as root' : 'not as root'}\n`,
+    );
+    const rows = findings.map(({ name, here, since, neededFor }) => [name, here, since, neededFor]);
+    console.log(table(['feature', 'here', 'since', 'needed for'], rows));
+    for (const finding of findings) {
+      if (finding.here === 'yes') continue;
+      console.log(
+        `\n${finding.name}: ${finding.because}\n  probed by ${finding.how}\n  without it: ${finding.without}`,
+      );
+    }
+  }
+  if (findings.some(({ here }) => here === 'no')) process.exitCode = 1;
+}

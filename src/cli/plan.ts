@@ -1,0 +1,51 @@
+// `plan`: what `mount` would do, step by step, without doing it. Needs no privileges.
+import { readFileSync } from 'node:fs';
+import type { Mount } from '../mount/mount.ts';
+import { describeStep, plan } from '../mount/plan.ts';
+import { checkPolicy } from '../policy/policy.ts';
+import { readVolumeContext } from '../volume/context.ts';
+import { publishMounts, stageMounts } from '../volume/mounts.ts';
+import { type MountFlags, mountOf } from './options.ts';
+
+export interface PlanFlags extends MountFlags {
+  readonly volumeContext?: string;
+  readonly json?: boolean;
+}
+
+export function planCommand(source: string | undefined, target: string | undefined, flags: PlanFlags): void {
+  const parts =
+    flags.volumeContext === undefined ? [onePart(source, target, flags)] : volumeParts(flags.volumeContext);
+  if (flags.json)
+    console.log(JSON.stringify(parts.map(({ title, mounts }) => ({ title, steps: mounts.flatMap(plan) }))));
+  else for (const { title, mounts } of parts) console.log([title, ...mounts.flatMap(describe)].join('\n'));
+}
+
+interface Part {
+  readonly title: string;
+  readonly mounts: readonly Mount[];
+}
+
+const describe = (mount: Mount): string[] => plan(mount).map((step) => `  ${describeStep(step)}`);
+
+function onePart(source: string | undefined, target: string | undefined, flags: PlanFlags): Part {
+  if (source === undefined || target === undefined) {
+    throw new Error('give SOURCE and TARGET, or --volume-context FILE');
+  }
+  return { title: `${flags.types ?? 'bind'} at ${target}`, mounts: [mountOf(source, flags)] };
+}
+
+/** The file holds volumeAttributes as a JSON object. */
+function volumeParts(file: string): Part[] {
+  const volume = readVolumeContext(JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>, []);
+  checkPolicy(volume);
+  if (volume.inline) {
+    return [{ title: 'publish', mounts: publishMounts(volume, { stagingPath: undefined, readonly: false }) }];
+  }
+  return [
+    { title: 'stage at STAGING', mounts: stageMounts(volume) },
+    {
+      title: 'publish at TARGET',
+      mounts: publishMounts(volume, { stagingPath: 'STAGING', readonly: false }),
+    },
+  ];
+}

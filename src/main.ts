@@ -1,0 +1,112 @@
+// The entry: picks a command. Each command's code is loaded when it is called, so that none waits for another's.
+import { Command, Option } from 'commander';
+import { collectOptions } from './cli/options.ts';
+import { OPTIONS, variableOf } from './config.ts';
+import { VERSION } from './version.ts';
+
+const program = new Command('csi-driver-idmap')
+  .description('CSI node plugin for ID-mapped mounts, and its mount engine as commands')
+  .version(VERSION)
+  .showHelpAfterError();
+
+const serve = program.command('serve').description('run the plugin until SIGTERM');
+for (const { flag, placeholder, meaning, fallback } of Object.values(OPTIONS)) {
+  const shown = /\(default/.test(meaning) ? meaning : `${meaning} (default: ${fallback({})})`;
+  serve.addOption(new Option(`--${flag} <${placeholder}>`, `${shown} [env: ${variableOf(flag)}]`));
+}
+serve.action(async (options: Record<string, string>) => {
+  const { serveCommand } = await import('./cli/serve.ts');
+  // commander turns --node-id into nodeId; the table speaks of flags.
+  const flags = Object.values(OPTIONS).map(({ flag }) => [flag, options[camelCase(flag)]]);
+  await serveCommand(Object.fromEntries(flags));
+});
+
+const typeFlag = [
+  '-t, --types <type>',
+  'filesystem type: bind, overlay, tmpfs, or one of the kernel',
+] as const;
+const optionFlag = ['-o, --options <list>', 'options as in fstab(5); may be repeated'] as const;
+const jsonFlag = ['--json', 'print the result as JSON'] as const;
+
+program
+  .command('mount')
+  .description('mount SOURCE at TARGET')
+  .argument('<source>')
+  .argument('<target>')
+  .option(...typeFlag)
+  .option(...optionFlag, collectOptions)
+  .option(...jsonFlag)
+  .addHelpText('after', examples('mount'))
+  .action(async (source, target, flags) => {
+    const { mountCommand } = await import('./cli/mount.ts');
+    await mountCommand(source, target, flags);
+  });
+
+program
+  .command('unmount')
+  .description('take away the mount at TARGET')
+  .argument('<target>')
+  .option('--all', 'every mount of a stack, not only the top one')
+  .option('--lazy', 'out of sight at once, away when its last user is gone')
+  .option(...jsonFlag)
+  .action(async (target, flags) => {
+    const { unmountCommand } = await import('./cli/unmount.ts');
+    await unmountCommand(target, flags);
+  });
+
+program
+  .command('plan')
+  .description('print the steps of a mount, or of a volume, without doing them')
+  .argument('[source]')
+  .argument('[target]')
+  .option(...typeFlag)
+  .option(...optionFlag, collectOptions)
+  .option('--volume-context <file>', 'volumeAttributes as a JSON object')
+  .option(...jsonFlag)
+  .addHelpText('after', examples('plan'))
+  .action(async (source, target, flags) => {
+    const { planCommand } = await import('./cli/plan.ts');
+    planCommand(source, target, flags);
+  });
+
+program
+  .command('doctor')
+  .description('say what this kernel and machine support, and what is missing for what')
+  .option(...jsonFlag)
+  .action(async (flags) => {
+    const { doctorCommand } = await import('./cli/doctor.ts');
+    doctorCommand(flags);
+  });
+
+program
+  .command('demo')
+  .description('the main job on real input: one data set, two pods, each with the owners it expects (root)')
+  .action(async () => {
+    const { demoCommand } = await import('./cli/demo.ts');
+    await demoCommand();
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  for (const one of causes(error))
+    console.error(`csi-driver-idmap: ${one instanceof Error ? one.message : one}`);
+  process.exitCode = 1;
+}
+
+/** An error during the clean-up after an error comes with it: the first is the one that matters. */
+function causes(error: unknown): unknown[] {
+  return error instanceof SuppressedError ? [...causes(error.suppressed), ...causes(error.error)] : [error];
+}
+
+function camelCase(flag: string): string {
+  return flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function examples(command: string): string {
+  return `
+Examples:
+  csi-driver-idmap ${command} -o rbind,ro /srv/data /mnt
+  csi-driver-idmap ${command} -t tmpfs -o size=64m,mode=0750 tmpfs /mnt
+  csi-driver-idmap ${command} -t overlay -o lowerdir=/srv/b:/srv/a,uidmap=0:100000:65536,gidmap=0:100000:65536 overlay /mnt`;
+}

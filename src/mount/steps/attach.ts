@@ -1,0 +1,66 @@
+// Steps that make a finished mount visible, and what only holds from then on.
+import { renderFlags } from '../../sys/bind.ts';
+import { MOUNT_SETATTR, MOVE_MOUNT, PROPAGATION, STATX, STATX_MASK } from '../../sys/constants.ts';
+import type { Fd } from '../../sys/fd.ts';
+import { mountSetattr, moveMount, statx } from '../../sys/syscalls.ts';
+import { MountError } from '../errors.ts';
+import { unmountTop } from '../unmount.ts';
+import type { Rows, Slot, Workplace } from './row.ts';
+
+export interface AttachSteps {
+  /** From here on the mount is visible. */
+  readonly attach: { readonly mount: Slot };
+  /** Propagation of the attached mount: a move below a shared parent makes the moved mount shared. */
+  readonly setPropagation: { readonly on: Slot; readonly type: number; readonly recursive: boolean };
+  /** The target shows the mount that was made, not one that came between. */
+  readonly verify: { readonly mount: Slot };
+}
+
+export const attachSteps: Rows<AttachSteps> = {
+  attach: {
+    describe: ({ mount }) => `move_mount(${mount}, target)`,
+    apply: ({ mount }, at) => {
+      using target = at.target.open();
+      const both = MOVE_MOUNT.MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT.MOVE_MOUNT_T_EMPTY_PATH;
+      moveMount(at.get(mount), '', target, '', both);
+    },
+    undo: ({ mount }, at) => {
+      assertShown(mount, at);
+      unmountTop(at.target, { lazy: true });
+    },
+    explain: (errno) =>
+      errno === 'ENOTDIR'
+        ? { reason: 'bad-target', meaning: 'source and target must both be directories, or both be files' }
+        : undefined,
+  },
+  setPropagation: {
+    describe: ({ on, type, recursive }) =>
+      `mount_setattr(${on}${recursive ? ', AT_RECURSIVE' : ''}, ${renderFlags(type, PROPAGATION)})`,
+    apply: ({ on, type, recursive }, at) =>
+      mountSetattr(at.get(on), recursive ? MOUNT_SETATTR.AT_RECURSIVE : 0, {
+        set: 0,
+        clear: 0,
+        propagation: type,
+        usernsFd: 0,
+      }),
+  },
+  verify: {
+    describe: ({ mount }) => `verify that target shows ${mount}`,
+    apply: ({ mount }, at) => assertShown(mount, at),
+  },
+};
+
+/** Two mounts at one place at the same time, and whoever unmounts by path takes away the other's. */
+function assertShown(mount: Slot, at: Workplace): void {
+  using shown = at.target.open();
+  if (mountIdOf(at.get(mount)) === mountIdOf(shown)) return;
+  throw new MountError({
+    reason: 'wrong-mount',
+    message: `${at.target.path} shows another mount than the one just made: someone else mounts there at the same time`,
+    rolledBack: false,
+  });
+}
+
+function mountIdOf(fd: Fd): bigint {
+  return statx(fd, '', STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId;
+}

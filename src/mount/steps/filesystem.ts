@@ -1,0 +1,70 @@
+// Steps that make a new superblock (fsopen(2) and its kin).
+import { ST_RDONLY } from '../../sys/constants.ts';
+import { fsconfig, fsmount, fsopen, fstatfs } from '../../sys/syscalls.ts';
+import { MountError } from '../errors.ts';
+import type { Rows, Slot } from './row.ts';
+
+export interface FilesystemSteps {
+  readonly openFilesystem: { readonly type: string; readonly as: Slot };
+  /** One parameter of a filesystem context. */
+  readonly configure: { readonly context: Slot; readonly key: string; readonly value: ConfigValue };
+  /** The superblock, and a detached mount of it. */
+  readonly createMount: { readonly context: Slot; readonly as: Slot };
+  /** A writable overlay whose upper layer cannot be written turns read-only without an error. */
+  readonly checkWritable: { readonly on: Slot };
+}
+
+export type ConfigValue = { readonly flag: true } | { readonly string: string } | { readonly fd: Slot };
+
+export const filesystemSteps: Rows<FilesystemSteps> = {
+  openFilesystem: {
+    describe: ({ type, as }) => `${as} = fsopen(${JSON.stringify(type)})`,
+    apply: ({ type, as }, at) => at.put(as, fsopen(type, 1)),
+    explain: (errno, { type }) =>
+      errno === 'ENODEV'
+        ? {
+            reason: 'kernel-unsupported',
+            meaning: `this kernel has no filesystem ${type}; see /proc/filesystems`,
+          }
+        : undefined,
+  },
+  configure: {
+    describe: ({ context, key, value }) =>
+      `fsconfig(${context}, ${key}${'fd' in value ? ` = ${value.fd}` : 'string' in value ? ` = ${JSON.stringify(value.string)}` : ''})`,
+    apply: ({ context, key, value }, at) =>
+      fsconfig(
+        at.get(context),
+        'fd' in value
+          ? { by: 'fd', key, value: at.get(value.fd) }
+          : 'string' in value
+            ? { by: 'string', key, value: value.string }
+            : { by: 'flag', key },
+      ),
+    explain: (errno, { key, value }) => {
+      if (errno !== 'EINVAL') return undefined;
+      return 'fd' in value
+        ? { reason: 'kernel-unsupported', meaning: 'overlay layers by file descriptor need Linux 6.15' }
+        : { reason: 'invalid-mount', meaning: `the filesystem does not take the option ${key} or its value` };
+    },
+  },
+  createMount: {
+    describe: ({ context, as }) => `${as} = fsmount(fsconfig(${context}, FSCONFIG_CMD_CREATE))`,
+    apply: ({ context, as }, at) => {
+      fsconfig(at.get(context), { by: 'create' });
+      at.put(as, fsmount(at.get(context), 1, 0));
+    },
+  },
+  checkWritable: {
+    describe: ({ on }) => `check that ${on} is writable`,
+    apply: ({ on }, at) => {
+      if ((fstatfs(at.get(on)).flags & ST_RDONLY) === 0) return;
+      throw new MountError({
+        reason: 'not-writable',
+        message:
+          'the overlay came out read-only: its workdir could not be prepared; upperdir and workdir must be on a ' +
+          'writable filesystem, and not on an ID-mapped mount in which the mounting user has no id',
+        rolledBack: false,
+      });
+    },
+  },
+};

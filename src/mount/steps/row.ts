@@ -1,0 +1,35 @@
+// What a row of the step table is.
+//
+// Steps pass file descriptors on by name (a Slot): a step with `as` fills one, later steps read it. All slots
+// are closed when the plan has been carried out or has failed, so a detached mount that never got attached is
+// gone with its descriptor.
+import type { Fd } from '../../sys/fd.ts';
+import type { MountReason } from '../errors.ts';
+import type { Target } from '../target.ts';
+
+/** Name of a file descriptor within one plan. */
+export type Slot = string;
+
+/** What steps work on: the descriptors made so far and the place where the mount goes. */
+export interface Workplace {
+  readonly target: Target;
+  get(slot: Slot): Fd;
+  put(slot: Slot, fd: Fd): void;
+}
+
+export interface StepRow<A> {
+  readonly describe: (args: A) => string;
+  readonly apply: (args: A, at: Workplace) => void;
+  /** Takes back what `apply` did beyond its descriptors. */
+  readonly undo?: (args: A, at: Workplace) => void;
+  /** What an errno means at this step, where that is known. */
+  readonly explain?: (errno: string, args: A) => Explanation | undefined;
+}
+
+export interface Explanation {
+  readonly reason: MountReason;
+  readonly meaning: string;
+}
+
+/** One row for each kind: a missing one does not compile. */
+export type Rows<Arguments> = { readonly [K in keyof Arguments]: StepRow<Arguments[K]> };

@@ -1,0 +1,95 @@
+// Steps on trees of mounts that exist already: references to them, detached copies, and their attributes.
+import { renderFlags } from '../../sys/bind.ts';
+import { AT_FDCWD, MOUNT_ATTR, MOUNT_SETATTR, OPEN_TREE, PROPAGATION } from '../../sys/constants.ts';
+import type { ErrnoName } from '../../sys/errors.ts';
+import { mountSetattr, openTree } from '../../sys/syscalls.ts';
+import type { Explanation, Rows, Slot } from './row.ts';
+
+export interface TreeSteps {
+  /** A detached copy of the mount at `path`, or of the whole tree of mounts there. */
+  readonly cloneTree: { readonly path: string; readonly recursive: boolean; readonly as: Slot };
+  /** A reference to `path` that does nothing but point at it (O_PATH). */
+  readonly openPath: { readonly path: string; readonly as: Slot };
+  readonly setAttributes: {
+    readonly on: Slot;
+    readonly set: number;
+    readonly clear: number;
+    readonly recursive: boolean;
+    /** One of PROPAGATION, or 0. */
+    readonly propagation: number;
+    readonly userns?: Slot;
+  };
+}
+
+export const treeSteps: Rows<TreeSteps> = {
+  cloneTree: {
+    describe: ({ path, recursive, as }) =>
+      `${as} = open_tree(${JSON.stringify(path)}, OPEN_TREE_CLONE${recursive ? '|AT_RECURSIVE' : ''})`,
+    apply: ({ path, recursive, as }, at) => {
+      const flags = OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC;
+      at.put(as, openTree(AT_FDCWD, path, recursive ? flags | OPEN_TREE.AT_RECURSIVE : flags));
+    },
+    explain: (errno, args) =>
+      errno === 'EINVAL'
+        ? {
+            reason: 'mount-failed',
+            meaning: `${args.path} is on an unbindable mount or one of another mount namespace`,
+          }
+        : explainPath('the source')(errno, args),
+  },
+  openPath: {
+    describe: ({ path, as }) => `${as} = open_tree(${JSON.stringify(path)}, 0)`,
+    apply: ({ path, as }, at) => at.put(as, openTree(AT_FDCWD, path, OPEN_TREE.OPEN_TREE_CLOEXEC)),
+    explain: explainPath('the directory'),
+  },
+  setAttributes: {
+    describe: ({ on, set, clear, recursive, propagation, userns }) => {
+      const parts = [
+        set ? `set ${renderFlags(set, MOUNT_ATTR)}` : '',
+        clear ? `clear ${renderFlags(clear, MOUNT_ATTR)}` : '',
+        propagation ? renderFlags(propagation, PROPAGATION) : '',
+        userns ? `userns ${userns}` : '',
+      ].filter((part) => part !== '');
+      return `mount_setattr(${on}${recursive ? ', AT_RECURSIVE' : ''}, ${parts.join(', ')})`;
+    },
+    apply: ({ on, set, clear, recursive, propagation, userns }, at) =>
+      mountSetattr(at.get(on), recursive ? MOUNT_SETATTR.AT_RECURSIVE : 0, {
+        set: userns === undefined ? set : set | MOUNT_ATTR.MOUNT_ATTR_IDMAP,
+        clear,
+        propagation,
+        usernsFd: userns === undefined ? 0 : at.get(userns).number,
+      }),
+    explain: (errno, { userns }) => {
+      if (userns === undefined) return undefined;
+      if (errno === 'EINVAL') {
+        return {
+          reason: 'idmap-unsupported',
+          meaning:
+            'this filesystem cannot be ID-mapped on this kernel (overlay, FUSE and NFS cannot; tmpfs from Linux 6.3); ' +
+            'for an overlay, map its lowerdirs instead',
+        };
+      }
+      if (errno === 'EPERM') {
+        return {
+          reason: 'idmap-unsupported',
+          meaning:
+            'the source is an ID-mapped mount already, or its filesystem belongs to another user namespace; use the unmapped source',
+        };
+      }
+      return undefined;
+    },
+  },
+};
+
+function explainPath(what: string) {
+  return (errno: string, { path }: { readonly path: string }): Explanation | undefined => {
+    const meanings: Partial<Record<ErrnoName, string>> = {
+      ENOENT: `${what} ${path} does not exist`,
+      ENOTDIR: `a part of ${path} is not a directory`,
+      ELOOP: `${path} has too many symbolic links`,
+      EACCES: `${path} cannot be reached with this process's rights`,
+    };
+    const meaning = meanings[errno as ErrnoName];
+    return meaning === undefined ? undefined : { reason: 'source-not-found', meaning };
+  };
+}

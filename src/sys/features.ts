@@ -1,0 +1,137 @@
+// What the engine wants of a kernel: one row a feature, with how it is found out, since which kernel it exists,
+// what needs it and what happens without. Feeds `doctor` and docs/kernel-features.md. Found out by trying, never
+// from the version: distributions backport, and seccomp takes away.
+import { AT_FDCWD, MOUNT_ATTR, O, OPEN_TREE, PIDFD_GET_USER_NAMESPACE, RESOLVE } from './constants.ts';
+import { hasErrno } from './errors.ts';
+import type { Fd } from './fd.ts';
+import {
+  fsconfig,
+  fsopen,
+  ioctl,
+  mountSetattr,
+  moveMount,
+  openat2,
+  openTree,
+  pidfdOpen,
+} from './syscalls.ts';
+
+export interface FeatureRow {
+  /** Linux version in which it appeared. */
+  readonly since: string;
+  readonly neededFor: string;
+  /** What is done without it, and what that loses. */
+  readonly without: string;
+  /** How `probe` finds out, for people. */
+  readonly how: string;
+  /** Throws when the kernel lacks it, or when it cannot be asked (EPERM). */
+  readonly probe: () => void;
+}
+
+export const FEATURES = {
+  'open-tree': {
+    since: '5.2',
+    neededFor: 'bind mounts, complete before they are visible',
+    without: 'no mounts',
+    how: 'open_tree("/", OPEN_TREE_CLONE), thrown away',
+    probe: () => {
+      using _tree = cloneOfRoot();
+    },
+  },
+  'move-mount': {
+    since: '5.2',
+    neededFor: 'attaching what was prepared out of sight',
+    without: 'no mounts',
+    how: 'move_mount() of an empty path, which must be refused as such',
+    probe: () => expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0)),
+  },
+  fsopen: {
+    since: '5.2',
+    neededFor: 'new filesystems, with the kernel’s own words when it refuses',
+    without: 'no tmpfs, no overlay',
+    how: 'fsopen("tmpfs"), thrown away',
+    probe: () => {
+      using _context = fsopen('tmpfs', 1);
+    },
+  },
+  'mount-setattr': {
+    since: '5.12',
+    neededFor: 'ro, nosuid, nodev, noexec, atime and propagation; ID mapping',
+    without: 'no mounts with attributes',
+    how: 'mount_setattr() of a throwaway clone of /',
+    probe: () => {
+      using tree = cloneOfRoot();
+      const set = MOUNT_ATTR.MOUNT_ATTR_RDONLY;
+      mountSetattr(tree, 0, { set, clear: 0, propagation: 0, usernsFd: 0 });
+    },
+  },
+  openat2: {
+    since: '5.6',
+    neededFor: 'targets that cannot be led astray by symbolic links',
+    without: 'the plugin does not serve volumes',
+    how: 'openat2("/", RESOLVE_BENEATH)',
+    probe: () => {
+      using root = openat2(AT_FDCWD, '/', { flags: O.O_PATH | O.O_CLOEXEC, mode: 0, resolve: 0 });
+      const how = { flags: O.O_PATH | O.O_CLOEXEC, mode: 0, resolve: RESOLVE.RESOLVE_BENEATH };
+      using _below = openat2(root, '.', how);
+    },
+  },
+  'overlay-layers-by-fd': {
+    since: '6.15',
+    neededFor: 'overlays, whose ID-mapped layers are never visible on the host',
+    without: 'no overlays',
+    how: 'fsconfig(FSCONFIG_SET_FD, "lowerdir+") of a detached clone of /',
+    probe: () => {
+      using tree = cloneOfRoot();
+      using context = fsopen('overlay', 1);
+      fsconfig(context, { by: 'fd', key: 'lowerdir+', value: tree });
+    },
+  },
+  pidfd: {
+    since: '5.3',
+    neededFor: 'user namespaces of ID-mapped mounts, safe against reuse of process ids',
+    without: 'no ID mapping',
+    how: 'pidfd_open() of this process',
+    probe: () => {
+      using _self = pidfdOpen(process.pid, 0);
+    },
+  },
+  'pidfd-user-namespace': {
+    since: '6.11',
+    neededFor: 'taking a namespace from the pidfd itself',
+    without: 'it is opened below /proc, and the process proved alive afterwards',
+    how: 'ioctl(pidfd, PIDFD_GET_USER_NAMESPACE) of this process',
+    probe: () => {
+      using self = pidfdOpen(process.pid, 0);
+      using _namespace = ioctl(self, PIDFD_GET_USER_NAMESPACE, 0);
+    },
+  },
+} as const satisfies Readonly<Record<string, FeatureRow>>;
+
+export type FeatureName = keyof typeof FEATURES;
+export type Availability =
+  | { readonly here: 'yes' }
+  | { readonly here: 'no' | 'unknown'; readonly because: string };
+
+/** `unknown` where this process may not ask: run it as root. */
+export function probeFeature(name: FeatureName): Availability {
+  try {
+    FEATURES[name].probe();
+    return { here: 'yes' };
+  } catch (error) {
+    const because = error instanceof Error ? error.message : String(error);
+    return { here: hasErrno(error, 'EPERM', 'EACCES') ? 'unknown' : 'no', because };
+  }
+}
+
+function cloneOfRoot(): Fd {
+  return openTree(AT_FDCWD, '/', OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC);
+}
+
+/** The call exists when it complains about its arguments. */
+function expectRefusal(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT', 'EINVAL')) throw error;
+  }
+}
