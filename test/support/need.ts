@@ -2,7 +2,7 @@
 // at once and kept for the end of the run (hooks.ts). Where CI is set nothing may be missing: a suite that
 // skips itself green would prove nothing.
 
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 export interface Skipped {
@@ -21,6 +21,11 @@ export function needTool(context: Mocha.Context, tool: string, why: string): voi
 /** Skips the test or hook unless it runs as root. */
 export function needRoot(context: Mocha.Context, why: string): void {
   if (process.getuid?.() !== 0) miss(context, `not root: ${why}`);
+}
+
+/** Skips the test or hook unless the file is there. */
+export function needFile(context: Mocha.Context, path: string, why: string): void {
+  if (!existsSync(path)) miss(context, `no ${path}: ${why}`);
 }
 
 function miss(context: Mocha.Context, reason: string): never {

@@ -1,0 +1,122 @@
+// What tests stand on. Everything here is disposable (`using directory = temporaryDirectory()`), and made and
+// unmade by nothing that is itself under test.
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { isOurs, mountTargets, TEMPORARY_PREFIX } from './leaks.ts';
+
+export interface TemporaryDirectory extends Disposable {
+  readonly path: string;
+  /** A path below it. */
+  at(...names: string[]): string;
+}
+
+/**
+ * A new directory. It is removed with all that is in it, but not through a mount: then nothing is removed, and
+ * the end of the block throws.
+ */
+export function temporaryDirectory(): TemporaryDirectory {
+  const name = `${TEMPORARY_PREFIX}${process.pid}-`;
+  const path = realpathSync(mkdtempSync(join(tmpdir(), name)));
+  chmodSync(path, 0o755);
+  return {
+    path,
+    at: (...names) => join(path, ...names),
+    [Symbol.dispose]: () => {
+      expectNoMounts(path);
+      rmSync(path, { recursive: true, force: true });
+    },
+  };
+}
+
+/**
+ * A new directory with a private tmpfs on it, so that nothing mounted below spreads, and its files can be
+ * ID-mapped. Needs root. What a test leaves mounted below is an error, and is taken away for the next one's sake.
+ */
+export function mountPlace(): TemporaryDirectory {
+  const directory = temporaryDirectory();
+  mountCommand('-t', 'tmpfs', '-o', 'mode=755', 'test', directory.path);
+  mountCommand('--make-private', directory.path);
+  return {
+    ...directory,
+    [Symbol.dispose]: () => {
+      const left = mountsBelow(directory.path);
+      unmountCommand('--lazy', '--recursive', directory.path);
+      directory[Symbol.dispose]();
+      if (left.length > 0) throw new Error(`the test left mounted: ${left.join(', ')}`);
+    },
+  };
+}
+
+/** mount(8), quietly: for what a test needs to find mounted. */
+export function mountCommand(...args: string[]): void {
+  execFileSync('mount', args, { stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+export function unmountCommand(...args: string[]): void {
+  execFileSync('umount', args, { stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
+function mountsBelow(path: string): string[] {
+  return mountTargets()
+    .map(({ target }) => target)
+    .filter((target) => target.startsWith(`${path}/`));
+}
+
+function expectNoMounts(path: string): void {
+  const mounts = mountTargets()
+    .map(({ target }) => target)
+    .filter((target) => target === path || target.startsWith(`${path}/`));
+  if (mounts.length > 0) throw new Error(`not removing ${path}: still mounted: ${mounts.join(', ')}`);
+}
+
+/** A file of a data set: its content, or more. */
+export type FileSpec =
+  | string
+  | { readonly content?: string; readonly uid?: number; readonly gid?: number; readonly mode?: number };
+
+/**
+ * Writes files by their paths below `directory`, with the directories on the way; a path that ends with a slash
+ * is a directory.
+ */
+export function writeFiles(directory: string, files: Readonly<Record<string, FileSpec>>): void {
+  for (const [name, given] of Object.entries(files)) {
+    const spec = typeof given === 'string' ? { content: given } : given;
+    const path = join(directory, name);
+    if (name.endsWith('/')) mkdirSync(path, { recursive: true });
+    else {
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, spec.content ?? '');
+    }
+    if (spec.mode !== undefined) chmodSync(path, spec.mode);
+    if (spec.uid !== undefined || spec.gid !== undefined) lchownSync(path, spec.uid ?? 0, spec.gid ?? 0);
+  }
+}
+
+/** `uid:gid` as seen at this path. */
+export function ownerOf(path: string): string {
+  const { uid, gid } = lstatSync(path);
+  return `${uid}:${gid}`;
+}
+
+/** After the last test: what a failed test of this run left mounted or lying about. Reported before. */
+export function removeLeftovers(): void {
+  for (const { target } of mountTargets().toReversed()) {
+    if (isOurs(target)) unmountCommand('--lazy', target);
+  }
+  for (const name of readdirSync(tmpdir())) {
+    const path = join(tmpdir(), name);
+    if (isOurs(path)) rmSync(path, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,81 @@
+// What mocha runs round every test of the project (.mocharc.json): the leak check after each file and at the end,
+// the account of the run as its last lines, and an end to a run that something keeps from ending.
+import { writeSync } from 'node:fs';
+import { relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { int, long, nothing, syscall } from '../../src/sys/bind.ts';
+import { removeLeftovers } from './fixtures.ts';
+import { newSince, type Snapshot, takeSnapshot } from './leaks.ts';
+import { skipped } from './need.ts';
+
+const PR_SET_CHILD_SUBREAPER = 36;
+/** What was closed or killed may take a moment to be gone. */
+const SETTLE_MS = 2_000;
+const POLL_MS = 25;
+/** How long open handles may keep the process after the last test. */
+const END_MS = 10_000;
+
+let known: Snapshot;
+
+export const mochaHooks = {
+  beforeAll(this: Mocha.Context): void {
+    // A child whose parent has ended becomes ours rather than init's, and so is seen.
+    const prctl = syscall('prctl', { x64: 157, arm64: 167 }, [int, long], nothing);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    known = takeSnapshot();
+    for (const suite of rootOf(this).suites) {
+      // Comes after the hooks of the suite's own, which put away what its tests share.
+      suite.afterAll('nothing is left behind', () => expectNothingNew(nameOf(suite)));
+    }
+  },
+  async afterAll(): Promise<void> {
+    await expectNothingNew('the run as a whole').finally(removeLeftovers);
+  },
+};
+
+async function expectNothingNew(suspect: string): Promise<void> {
+  const deadline = performance.now() + SETTLE_MS;
+  let now = takeSnapshot();
+  while (newSince(known, now).length > 0 && performance.now() < deadline) {
+    await sleep(POLL_MS);
+    now = takeSnapshot();
+  }
+  const left = newSince(known, now);
+  // Each leak is reported once, where it happened.
+  known = now;
+  if (left.length > 0) throw new Error([`left behind by ${suspect}:`, ...left].join('\n  '));
+}
+
+function rootOf(context: Mocha.Context): Mocha.Suite {
+  let suite = context.test?.parent;
+  while (suite?.parent) suite = suite.parent;
+  if (suite === undefined) throw new Error('mocha runs a hook that belongs to no suite');
+  return suite;
+}
+
+const nameOf = ({ file, title }: Mocha.Suite): string =>
+  file === undefined ? title : `${title} (${relative(process.cwd(), file)})`;
+
+const pending: string[] = [];
+
+export function mochaGlobalSetup(this: Mocha.Runner): void {
+  this.on('pending', (test) => pending.push(test.fullTitle()));
+}
+
+/** After the reporter's last word. */
+export function mochaGlobalTeardown(this: Mocha.Runner): void {
+  const { passes = 0, failures = 0 } = this.stats ?? {};
+  const unexplained = pending.filter((title) => !skipped.some((skip) => title.startsWith(skip.title)));
+  const lines = [
+    `${passes + failures} ran, ${passes} passed, ${failures} failed, ${pending.length} skipped`,
+    ...skipped.map(({ title, reason }) => `skipped: ${title}: ${reason}`),
+    ...unexplained.map((title) => `skipped: ${title}: no reason given`),
+  ];
+  writeSync(1, `${lines.join('\n')}\n`);
+  setTimeout(() => {
+    writeSync(2, `the tests are over, but the process is kept alive by: ${activeResources()}\n`);
+    process.exit(1);
+  }, END_MS).unref();
+}
+
+const activeResources = (): string => process.getActiveResourcesInfo().join(', ');
