@@ -14,8 +14,7 @@ const MAY_IMPORT = {
 };
 
 /** What `volume` and `policy` may see of the engine: data and pure functions, nothing that calls the kernel. */
-const EFFECTS =
-  '^src/(sys|mount/(apply|engine|lookup|operations|steps|target|unmount)|userns/create)[./]';
+const EFFECTS = '^src/(sys|mount/(apply|engine|lookup|operations|steps|target|unmount)|userns/create)[./]';
 
 export default {
   forbidden: [
@@ -32,8 +31,18 @@ export default {
       from: { path: '^src/(volume|policy)/' },
       to: { path: EFFECTS },
     },
-    { name: 'no-circular', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
-    { name: 'no-test-in-src', severity: 'error', from: { path: '^src/' }, to: { path: '^(test|bench|scripts)/' } },
+    {
+      name: 'no-circular',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'no-test-in-src',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^(test|bench|scripts)/' },
+    },
     { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
     {
       name: 'no-dev-dependencies-in-src',
@@ -46,6 +55,9 @@ export default {
     doNotFollow: { path: 'node_modules' },
     exclude: { path: '/generated/' },
     tsPreCompilationDeps: true,
-    enhancedResolveOptions: { extensions: ['.ts', '.js', '.mjs', '.json'], conditionNames: ['import', 'node', 'default', 'types'] },
+    enhancedResolveOptions: {
+      extensions: ['.ts', '.js', '.mjs', '.json'],
+      conditionNames: ['import', 'node', 'default', 'types'],
+    },
   },
 };

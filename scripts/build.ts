@@ -19,7 +19,9 @@ await build({
   external: ['koffi'],
   define: { BUNDLED_VERSION: JSON.stringify(version) },
   // CommonJS packages inside the bundle ask for Node's own modules through `require`.
-  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+  },
   legalComments: 'linked',
   logLevel: 'warning',
 });

@@ -5,6 +5,7 @@
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { generateReference, REFERENCE_PAGES } from './generate/reference.ts';
 import { generateRpc } from './generate/rpc.ts';
 
 /** A row: what it is called, which files or whole folders are its own, and how their texts are made. */
@@ -23,6 +24,11 @@ const generators: readonly Generator[] = [
     name: 'protobuf types',
     outputs: ['src/rpc/generated'],
     make: () => generateRpc(root),
+  },
+  {
+    name: 'reference pages',
+    outputs: REFERENCE_PAGES,
+    make: async () => generateReference(),
   },
 ];
 

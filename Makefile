@@ -1,0 +1,58 @@
+# What to type. `make demo` and `make test` work from a fresh clone with Node, npm and make.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+##@ Use
+.PHONY: demo
+demo: deps ## The main job on real input: one data set, two pods, each with the owners it expects (root)
+	bin/csi-driver-idmap demo
+
+.PHONY: doctor
+doctor: deps ## What this kernel and machine support
+	bin/csi-driver-idmap doctor
+
+##@ Develop
+.PHONY: test
+test: deps tools ## Every test; those that cannot run here are skipped with their reason
+	npm run --silent test
+
+.PHONY: check
+check: deps ## Formatting, lint, dead code, layers, generated files, types
+	npm run --silent lint
+	npm run --silent typecheck
+
+.PHONY: ci
+ci: check test ## What .ci/run runs
+
+.PHONY: generate
+generate: deps ## Make the generated files anew
+	npm run --silent generate
+
+.PHONY: build
+build: deps ## The production bundle in dist/
+	npm run --silent build
+
+.PHONY: bench
+bench: deps tools ## Measure, beside a peer in the same run
+	npm run --silent bench
+
+.PHONY: clean
+clean: ## Remove what was installed and built
+	rm -rf node_modules dist coverage .tools
+
+##@ Set up
+.PHONY: deps
+deps: node_modules/.package-lock.json ## npm packages, exactly those of the lockfile
+
+node_modules/.package-lock.json: package-lock.json
+	npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: tools
+tools: ## Debian packages that tests use (as root on Debian; else says what is missing)
+	scripts/install-tools
+
+##@ Help
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

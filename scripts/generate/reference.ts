@@ -1,0 +1,88 @@
+// Reference pages of docs/ from the tables that the code itself reads: a page cannot say anything else than what
+// the program does.
+import { OPTIONS, variableOf } from '../../src/config.ts';
+import { REASONS } from '../../src/node/reasons.ts';
+import { FEATURES } from '../../src/sys/features.ts';
+import { KEYS } from '../../src/volume/keys.ts';
+
+const PAGES: Readonly<Record<string, () => string>> = {
+  'docs/configuration.md': configurationPage,
+  'docs/errors.md': errorsPage,
+  'docs/kernel-features.md': kernelFeaturesPage,
+  'docs/volume-context.md': volumeContextPage,
+};
+
+export const REFERENCE_PAGES: readonly string[] = Object.keys(PAGES);
+
+export function generateReference(): Map<string, string> {
+  return new Map(Object.entries(PAGES).map(([file, page]) => [file, `${page().trim()}\n`]));
+}
+
+function configurationPage(): string {
+  const rows = Object.values(OPTIONS).map(({ flag, placeholder, meaning, fallback }) => [
+    `\`--${flag} ${placeholder}\``,
+    `\`${variableOf(flag)}\``,
+    meaning.replace(/ \(default: .*\)$/, ''),
+    /\(default: (.*)\)$/.exec(meaning)?.[1] ?? `\`${fallback({})}\``,
+  ]);
+  return `${head('Configuration', 'src/config.ts')}
+\`csi-driver-idmap serve\` takes each of these as a flag or as an environment variable; the flag wins. A wrong value
+is refused at start, by name.
+
+${table(['flag', 'variable', 'meaning', 'default'], rows)}`;
+}
+
+function errorsPage(): string {
+  const rows = Object.entries(REASONS).map(([reason, { code, retryable, meaning, remedy }]) => [
+    `\`${reason}\``,
+    `\`${code}\``,
+    retryable ? 'yes' : 'no',
+    meaning,
+    remedy,
+  ]);
+  return `${head('Errors', 'src/node/reasons.ts')}
+Every failed call has a reason, and each reason one gRPC code. The code is only sent when all that the call did has
+been undone; otherwise the answer is \`UNAVAILABLE\` (or \`DEADLINE_EXCEEDED\`), which kubelet takes as "not known,
+clean up". *Retry* tells whether the same request can succeed later without anybody changing it.
+
+${table(['reason', 'code', 'retry', 'what happened', 'what to do'], rows)}`;
+}
+
+function kernelFeaturesPage(): string {
+  const rows = Object.entries(FEATURES).map(([name, { since, neededFor, without, how }]) => [
+    `\`${name}\``,
+    since,
+    neededFor,
+    without,
+    how,
+  ]);
+  return `${head('Kernel features', 'src/sys/features.ts')}
+\`csi-driver-idmap doctor\` tries each of these on the machine it runs on. They are found out by trying, never from
+the version: distributions backport, and seccomp filters take away.
+
+${table(['feature', 'since Linux', 'needed for', 'without it', 'how it is found out'], rows)}`;
+}
+
+function volumeContextPage(): string {
+  const rows = Object.entries(KEYS).map(([key, { types, required, meaning, example }]) => [
+    `\`${key}\``,
+    types.map((type) => (required.some((needs) => needs === type) ? `**${type}**` : type)).join(', '),
+    meaning,
+    `\`${example}\``,
+  ]);
+  return `${head('Volume context', 'src/volume/keys.ts')}
+The keys of \`volumeAttributes\` in a PersistentVolume (or an inline volume). All values are strings. In bold the types
+that require a key. An unknown key, or one that has no meaning for the type, is refused with \`INVALID_ARGUMENT\`.
+
+${table(['key', 'types', 'meaning', 'example'], rows)}`;
+}
+
+function head(title: string, source: string): string {
+  return `# ${title}\n\n<!-- Made from ${source} by \`npm run generate\`: change it there. -->\n`;
+}
+
+function table(columns: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(columns), line(columns.map(() => '---')), ...rows.map(line)].join('\n');
+}
