@@ -127,7 +127,8 @@ export function parseOptions(options: readonly string[]): ParsedOptions {
     }
     switch (row.scope) {
       case 'mount':
-        if (row.recursive) recursive = combine(recursive, row);
+        // The top belongs to the tree: what was said of it before no longer holds.
+        if (row.recursive) [recursive, mount] = [combine(recursive, row), without(mount, row)];
         else mount = combine(mount, row);
         break;
       case 'superblock':
@@ -153,6 +154,12 @@ function combine(earlier: AttributeChange, later: AttributeChange): AttributeCha
     // The access time field must be cleared whole before it is set (mount_setattr(2)).
     clear: (earlier.clear & ~(later.set & ~MOUNT_ATTR__ATIME)) | later.clear,
   };
+}
+
+/** `change` without what `row` decides. */
+function without({ set, clear }: AttributeChange, row: AttributeChange): AttributeChange {
+  const decided = row.set | row.clear;
+  return { set: set & ~decided, clear: clear & ~decided };
 }
 
 /** `key=value` as its two parts; no `=`, no value. */

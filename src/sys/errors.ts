@@ -7,8 +7,11 @@ const UNNAMED = { ENOTBLK: 15, EUSERS: 87, EHOSTDOWN: 112, EUCLEAN: 117 } as con
 
 export type ErrnoName = keyof typeof constants.errno | keyof typeof UNNAMED;
 
+/** Of two names for one number, the first: EAGAIN rather than EWOULDBLOCK. */
 const nameOf = new Map<number, ErrnoName>(
-  Object.entries({ ...constants.errno, ...UNNAMED }).map(([name, number]) => [number, name as ErrnoName]),
+  Object.entries({ ...constants.errno, ...UNNAMED })
+    .reverse()
+    .map(([name, number]) => [number, name as ErrnoName]),
 );
 
 export function errnoName(number: number): ErrnoName | `errno ${number}` {

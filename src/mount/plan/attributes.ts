@@ -1,4 +1,5 @@
 // The attribute steps that every kind of mount shares.
+import { PROPAGATION } from '../../sys/constants.ts';
 import type { UserMapping } from '../../userns/mapping.ts';
 import type { AttributeChange, ParsedOptions } from '../options.ts';
 import type { Slot } from '../steps/row.ts';
@@ -18,25 +19,36 @@ export interface AttributePlan {
   readonly tree: boolean;
 }
 
-/** At most two calls: what concerns the whole tree, and what concerns its top. */
+/** At most two calls: what concerns the whole tree, then what concerns its top. */
 export function attributeSteps({ on, options, idmap, tree }: AttributePlan): Step[] {
   const { mount, recursive, propagation } = options;
-  // On the detached copy too: a bind of a shared mount is born into the source's peer group, and the attach
-  // would carry that group to where it is seen.
-  const type = propagation?.type ?? 0;
-  const base = { kind: 'setAttributes', on, propagation: 0 } as const;
-  const steps: Step[] = [];
-  if (idmap && tree) {
-    steps.push({ ...base, ...recursive, recursive: true, userns: 'userns' });
-  } else if (changes(recursive)) {
-    steps.push({ ...base, ...recursive, recursive: true });
-  }
-  if (idmap && !tree)
-    steps.push({ ...base, ...mount, propagation: type, recursive: false, userns: 'userns' });
-  else if (changes(mount) || type !== 0) {
-    steps.push({ ...base, ...mount, propagation: type, recursive: propagation?.recursive === true && tree });
-  }
-  return steps;
+  const type = propagation ? detachedPropagation(propagation.type) : 0;
+  const treeWide = propagation?.recursive === true && tree;
+  return [
+    step(on, true, recursive, treeWide ? type : 0, idmap && tree),
+    step(on, false, mount, treeWide ? 0 : type, idmap && !tree),
+  ].flat();
 }
 
-const changes = ({ set, clear }: AttributeChange): boolean => set !== 0 || clear !== 0;
+/**
+ * Propagation is set on the detached copy too: a bind of a shared mount is born into the source's peer group, and
+ * the attach would carry that group to where it is seen. An unbindable one cannot be attached below a shared
+ * parent, so it is private until it is.
+ */
+function detachedPropagation(type: number): number {
+  return type === PROPAGATION.MS_UNBINDABLE ? PROPAGATION.MS_PRIVATE : type;
+}
+
+function step(
+  on: Slot,
+  recursive: boolean,
+  change: AttributeChange,
+  propagation: number,
+  idmap: boolean,
+): Step[] {
+  if (change.set === 0 && change.clear === 0 && propagation === 0 && !idmap) return [];
+  const { set, clear } = change;
+  return [
+    { kind: 'setAttributes', on, set, clear, recursive, propagation, ...(idmap && { userns: 'userns' }) },
+  ];
+}
