@@ -4,7 +4,7 @@ import { writeSync } from 'node:fs';
 import { relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { int, long, nothing, syscall } from '../../src/sys/bind.ts';
-import { removeLeftovers } from './fixtures.ts';
+import { leftMounted, removeLeftovers } from './fixtures.ts';
 import { newSince, type Snapshot, takeSnapshot } from './leaks.ts';
 import { skipped } from './need.ts';
 
@@ -16,6 +16,8 @@ const POLL_MS = 25;
 const END_MS = 10_000;
 
 let known: Snapshot;
+/** What single tests left and was taken away after them. */
+const takenAway: string[] = [];
 
 export const mochaHooks = {
   beforeAll(this: Mocha.Context): void {
@@ -27,6 +29,12 @@ export const mochaHooks = {
       // Comes after the hooks of the suite's own, which put away what its tests share.
       suite.afterAll('nothing is left behind', () => expectNothingNew(nameOf(suite)));
     }
+  },
+  afterEach(this: Mocha.Context): void {
+    const left = leftMounted.splice(0);
+    // A test that failed says why; that it did not get round to its unmounts is no news.
+    if (this.currentTest?.state === 'failed') return;
+    takenAway.push(...left.map((target) => `mount: ${target} after "${this.currentTest?.fullTitle()}"`));
   },
   async afterAll(): Promise<void> {
     await expectNothingNew('the run as a whole').finally(removeLeftovers);
@@ -40,7 +48,7 @@ async function expectNothingNew(suspect: string): Promise<void> {
     await sleep(POLL_MS);
     now = takeSnapshot();
   }
-  const left = newSince(known, now);
+  const left = [...takenAway.splice(0), ...newSince(known, now)];
   // Each leak is reported once, where it happened.
   known = now;
   if (left.length > 0) throw new Error([`left behind by ${suspect}:`, ...left].join('\n  '));
@@ -67,9 +75,9 @@ export function mochaGlobalTeardown(this: Mocha.Runner): void {
   const { passes = 0, failures = 0 } = this.stats ?? {};
   const unexplained = pending.filter((title) => !skipped.some((skip) => title.startsWith(skip.title)));
   const lines = [
-    `${passes + failures} ran, ${passes} passed, ${failures} failed, ${pending.length} skipped`,
     ...skipped.map(({ title, reason }) => `skipped: ${title}: ${reason}`),
     ...unexplained.map((title) => `skipped: ${title}: no reason given`),
+    `${passes} passed, ${failures} failed, ${pending.length} skipped`,
   ];
   writeSync(1, `${lines.join('\n')}\n`);
   setTimeout(() => {

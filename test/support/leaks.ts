@@ -27,7 +27,7 @@ export function takeSnapshot(): Snapshot {
   return {
     mount: mounts(),
     'loop device': loopDevices(),
-    'file descriptor': fileDescriptors(),
+    'file descriptor': openDescriptors(process.pid),
     process: descendants(process.pid).map(({ pid, command }) => `${pid} ${command}`),
     'temporary directory': temporaryDirectories(),
   };
@@ -81,21 +81,23 @@ function loopDevices(): string[] {
 /** What the runtime opens when it likes: its event loop, and the pipes to its children and threads. */
 const RUNTIME = /^(pipe:|anon_inode:\[(eventpoll|eventfd|io_uring|timerfd)\]|\/dev\/(null|u?random))/;
 
-function fileDescriptors(): string[] {
-  return readdirSync('/proc/self/fd').flatMap((number) => {
-    const target = linkOf(`/proc/self/fd/${number}`);
+/** The open file descriptors of a process, without those of the runtime: `7 /etc/passwd`. */
+export function openDescriptors(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((number) => {
+    const target = linkOf(`/proc/${pid}/fd/${number}`);
     // The listing's own descriptor is gone by now.
-    if (target === undefined || RUNTIME.test(target) || target === `/proc/${process.pid}/fd`) return [];
+    if (target === undefined || RUNTIME.test(target) || target === `/proc/${pid}/fd`) return [];
     return [`${number} ${target}`];
   });
 }
 
-interface Process {
+export interface Process {
   readonly pid: number;
   readonly command: string;
 }
 
-function descendants(ancestor: number): Process[] {
+/** The living processes below one. */
+export function descendants(ancestor: number): Process[] {
   const all = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => readStat(Number(name)));

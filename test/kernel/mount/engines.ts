@@ -1,0 +1,97 @@
+// One behaviour suite, every engine: what the tests of mounts share.
+import { expect } from 'chai';
+import { processEngine } from '../../../src/mount/engine/processes.ts';
+import { type Engine, localEngine } from '../../../src/mount/engine.ts';
+import { MountError, type MountErrorInit } from '../../../src/mount/errors.ts';
+import type { Mount } from '../../../src/mount/mount.ts';
+import { type MountInfo, readMountinfo } from '../../../src/mount/mountinfo.ts';
+import { descendants, openDescriptors } from '../../support/leaks.ts';
+import { needRoot } from '../../support/need.ts';
+
+const ENGINES: Readonly<Record<string, () => Engine>> = {
+  'localEngine()': localEngine,
+  'processEngine({processes: 2})': () => processEngine({ processes: 2 }),
+};
+
+/** What a test gets: the engine, and the most common calls of it. */
+export interface Bench {
+  readonly engine: Engine;
+  /** Mounts at a directory that is made if need be. */
+  mount(mount: Mount, target: string): Promise<void>;
+  /** Takes away all that is mounted at exactly this path. */
+  unmount(target: string): Promise<number>;
+  /** The open file descriptors of this process and of those below it. */
+  openDescriptors(): string[];
+}
+
+/** The suite once per engine, whose name is in the title. */
+export function describeEngines(title: string, suite: (bench: Bench) => void): void {
+  for (const [name, make] of Object.entries(ENGINES)) {
+    describe(`${title}, by ${name}`, () => {
+      let engine: Engine | undefined;
+      before(function () {
+        needRoot(this, 'mounting takes CAP_SYS_ADMIN');
+        engine = make();
+      });
+      after(() => engine?.[Symbol.asyncDispose]());
+      suite({
+        get engine() {
+          if (engine === undefined) throw new Error('the engine is there when the tests run, not before');
+          return engine;
+        },
+        async mount(mount, target) {
+          await this.engine.mountAll({ mounts: [mount], target: { path: target }, create: 'directory' });
+        },
+        unmount(target) {
+          return this.engine.unmount({ target: { path: target }, all: true });
+        },
+        openDescriptors: () =>
+          [process.pid, ...descendants(process.pid).map(({ pid }) => pid)].flatMap((pid) =>
+            openDescriptors(pid).map((line) => `${pid} ${line}`),
+          ),
+      });
+    });
+  }
+}
+
+/** The MountError of an operation, which must fail with these properties. */
+export async function failureOf(
+  operation: Promise<unknown>,
+  properties: Partial<MountErrorInit>,
+): Promise<MountError> {
+  const outcome: unknown = await operation.then(
+    () => 'success',
+    (error: unknown) => error,
+  );
+  expect(outcome).to.be.instanceOf(MountError);
+  const error = outcome as MountError;
+  expect({ ...error.toInit() }, error.message).to.include(properties);
+  return error;
+}
+
+/** The top mount at a path, as the kernel lists it; there must be one. */
+export function mountAt(path: string): MountInfo {
+  const found = readMountinfo().findLast(({ target }) => target === path);
+  if (found === undefined) throw new Error(`nothing is mounted at ${path}`);
+  return found;
+}
+
+/** How many mounts are at or below a path. */
+export function mountsIn(path: string): number {
+  return readMountinfo().filter(({ target }) => target === path || target.startsWith(`${path}/`)).length;
+}
+
+/** The code of an error of Node's, thrown by the work. */
+export function codeOf(work: () => unknown): string | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  }
+}
+
+/** Options that show 1000:1000 on disk as 0:0 and ten ids above it alike. */
+export const SHIFT_DOWN = ['uidmap=1000:0:11', 'gidmap=1000:0:11'] as const;
+/** Options that show 0:0 on disk as 100000:100000, and 65,535 ids above it alike. */
+export const SHIFT_UP = ['uidmap=0:100000:65536', 'gidmap=0:100000:65536'] as const;

@@ -1,0 +1,303 @@
+// From a Mount to steps: exact plans of representative mounts, as `plan` shows them, and every refusal.
+import { expect } from 'chai';
+import { MountError } from '../../../src/mount/errors.ts';
+import type { Mount } from '../../../src/mount/mount.ts';
+import { describeStep, plan } from '../../../src/mount/plan.ts';
+
+const shown = (mount: Mount): string[] => plan(mount).map(describeStep);
+
+const ATTACH = ['move_mount(mount, target)', 'verify that target shows mount'];
+const IDS = ['uidmap=0:1000:1', 'gidmap=0:2000:1'];
+const USERNS = 'userns = user namespace {uid 0:1000:1, gid 0:2000:1}';
+
+interface Row {
+  readonly title: string;
+  readonly mount: Mount;
+  readonly steps: readonly string[];
+}
+
+const bind = (...options: string[]): Mount => ({ type: 'bind', source: '/data', options });
+const tmpfs = (...options: string[]): Mount => ({ type: 'tmpfs', source: 'tmpfs', options });
+const overlay = (...options: string[]): Mount => ({ type: 'overlay', source: 'overlay', options });
+
+const rows: readonly Row[] = [
+  {
+    title: 'a plain bind',
+    mount: bind(),
+    steps: ['mount = open_tree("/data", OPEN_TREE_CLONE)', ...ATTACH],
+  },
+  {
+    title: 'a bind by an option, whatever the type says',
+    mount: { type: 'ext4', source: '/data', options: ['bind'] },
+    steps: ['mount = open_tree("/data", OPEN_TREE_CLONE)', ...ATTACH],
+  },
+  {
+    title: 'a read-only bind: one mount_setattr before anyone sees it',
+    mount: bind('ro', 'nosuid', 'noatime'),
+    steps: [
+      'mount = open_tree("/data", OPEN_TREE_CLONE)',
+      'mount_setattr(mount, set MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|MOUNT_ATTR_NOATIME, clear MOUNT_ATTR_NOATIME|MOUNT_ATTR_STRICTATIME|0x40)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'a read-only idmapped bind: both in one call',
+    mount: bind('ro', ...IDS),
+    steps: [
+      USERNS,
+      'mount = open_tree("/data", OPEN_TREE_CLONE)',
+      'mount_setattr(mount, set MOUNT_ATTR_RDONLY, userns userns)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'a private bind: private before the attach, and again after it',
+    mount: bind('private'),
+    steps: [
+      'mount = open_tree("/data", OPEN_TREE_CLONE)',
+      'mount_setattr(mount, MS_PRIVATE)',
+      'move_mount(mount, target)',
+      'mount_setattr(mount, MS_PRIVATE)',
+      'verify that target shows mount',
+    ],
+  },
+  {
+    title: 'an rbind, whole tree idmapped, top read-only',
+    mount: { type: 'rbind', source: '/data', options: ['ro', ...IDS] },
+    steps: [
+      USERNS,
+      'mount = open_tree("/data", OPEN_TREE_CLONE|AT_RECURSIVE)',
+      'mount_setattr(mount, AT_RECURSIVE, userns userns)',
+      'mount_setattr(mount, set MOUNT_ATTR_RDONLY)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an rbind, whole tree read-only',
+    mount: bind('rbind', 'rro'),
+    steps: [
+      'mount = open_tree("/data", OPEN_TREE_CLONE|AT_RECURSIVE)',
+      'mount_setattr(mount, AT_RECURSIVE, set MOUNT_ATTR_RDONLY)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an rbind of private tree: ro is of the top alone, however far the propagation goes',
+    mount: bind('rbind', 'ro', 'rprivate'),
+    steps: [
+      'mount = open_tree("/data", OPEN_TREE_CLONE|AT_RECURSIVE)',
+      'mount_setattr(mount, AT_RECURSIVE, MS_PRIVATE)',
+      'mount_setattr(mount, set MOUNT_ATTR_RDONLY)',
+      'move_mount(mount, target)',
+      'mount_setattr(mount, AT_RECURSIVE, MS_PRIVATE)',
+      'verify that target shows mount',
+    ],
+  },
+  {
+    title: 'an unbindable bind: private until it is attached, since an unbindable one cannot be everywhere',
+    mount: bind('unbindable'),
+    steps: [
+      'mount = open_tree("/data", OPEN_TREE_CLONE)',
+      'mount_setattr(mount, MS_PRIVATE)',
+      'move_mount(mount, target)',
+      'mount_setattr(mount, MS_UNBINDABLE)',
+      'verify that target shows mount',
+    ],
+  },
+  {
+    title: 'a tmpfs: read-only mount and superblock',
+    mount: tmpfs('ro', 'nodev', 'size=1m', 'mode=0700', 'sync'),
+    steps: [
+      'context = fsopen("tmpfs")',
+      'fsconfig(context, source = "tmpfs")',
+      'fsconfig(context, ro)',
+      'fsconfig(context, sync)',
+      'fsconfig(context, size = "1m")',
+      'fsconfig(context, mode = "0700")',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      'mount_setattr(mount, set MOUNT_ATTR_RDONLY|MOUNT_ATTR_NODEV)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an idmapped tmpfs without a source',
+    mount: { type: 'tmpfs', source: '', options: IDS },
+    steps: [
+      USERNS,
+      'context = fsopen("tmpfs")',
+      'fsconfig(context, source = "none")',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      'mount_setattr(mount, userns userns)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'a read-only overlay of two layers',
+    mount: overlay('lowerdir=/a:/b', 'metacopy=off'),
+    steps: [
+      'layer0 = open_tree("/a", 0)',
+      'layer1 = open_tree("/b", 0)',
+      'context = fsopen("overlay")',
+      'fsconfig(context, source = "overlay")',
+      'fsconfig(context, metacopy = "off")',
+      'fsconfig(context, lowerdir+ = layer0)',
+      'fsconfig(context, lowerdir+ = layer1)',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an overlay of a single layer: an empty one below it',
+    mount: overlay('lowerdir=/a'),
+    steps: [
+      'layer0 = open_tree("/a", 0)',
+      'context = fsopen("overlay")',
+      'fsconfig(context, source = "overlay")',
+      'fsconfig(context, lowerdir+ = layer0)',
+      'emptyContext = fsopen("tmpfs")',
+      'empty = fsmount(fsconfig(emptyContext, FSCONFIG_CMD_CREATE))',
+      'fsconfig(context, lowerdir+ = empty)',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'a writable overlay with idmapped layers',
+    mount: overlay('lowerdir=/a\\:x', 'upperdir=/u\\,p', 'workdir=/w', 'userxattr', ...IDS),
+    steps: [
+      USERNS,
+      'layer0 = open_tree("/a:x", OPEN_TREE_CLONE)',
+      'mount_setattr(layer0, userns userns)',
+      'context = fsopen("overlay")',
+      'fsconfig(context, source = "overlay")',
+      'fsconfig(context, userxattr)',
+      'fsconfig(context, lowerdir+ = layer0)',
+      'upper = open_tree("/u,p", 0)',
+      'work = open_tree("/w", 0)',
+      'fsconfig(context, upperdir = upper)',
+      'fsconfig(context, workdir = work)',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      'check that mount is writable',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'a read-only overlay with an upper layer is not asked to be writable',
+    mount: overlay('lowerdir=/a', 'upperdir=/u', 'workdir=/w', 'ro'),
+    steps: [
+      'layer0 = open_tree("/a", 0)',
+      'context = fsopen("overlay")',
+      'fsconfig(context, source = "overlay")',
+      'fsconfig(context, ro)',
+      'fsconfig(context, lowerdir+ = layer0)',
+      'upper = open_tree("/u", 0)',
+      'work = open_tree("/w", 0)',
+      'fsconfig(context, upperdir = upper)',
+      'fsconfig(context, workdir = work)',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      'mount_setattr(mount, set MOUNT_ATTR_RDONLY)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an overlay with a data-only layer',
+    mount: overlay('lowerdir=/a:/b::/d', 'metacopy=on'),
+    steps: [
+      'layer0 = open_tree("/a", 0)',
+      'layer1 = open_tree("/b", 0)',
+      'layer2 = open_tree("/d", 0)',
+      'context = fsopen("overlay")',
+      'fsconfig(context, source = "overlay")',
+      'fsconfig(context, metacopy = "on")',
+      'fsconfig(context, lowerdir+ = layer0)',
+      'fsconfig(context, lowerdir+ = layer1)',
+      'fsconfig(context, datadir+ = layer2)',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'the last lowerdir of several',
+    mount: overlay('lowerdir=/a:/b', 'lowerdir=/c:/d'),
+    steps: [
+      'layer0 = open_tree("/c", 0)',
+      'layer1 = open_tree("/d", 0)',
+      'context = fsopen("overlay")',
+      'fsconfig(context, source = "overlay")',
+      'fsconfig(context, lowerdir+ = layer0)',
+      'fsconfig(context, lowerdir+ = layer1)',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      ...ATTACH,
+    ],
+  },
+];
+
+describe('the plan', () => {
+  for (const { title, mount, steps } of rows) {
+    it(`of ${title}`, () => expect(shown(mount)).to.deep.equal(steps));
+  }
+
+  it('is the same each time, and the Mount is not changed', () => {
+    const options = Object.freeze(['ro', 'lowerdir=/a', ...IDS]);
+    const mount: Mount = Object.freeze({ type: 'overlay', source: 'o', options });
+    expect(plan(mount)).to.deep.equal(plan(mount));
+    expect(options).to.have.length(4);
+  });
+});
+
+const refused: readonly { readonly title: string; readonly mount: Mount; readonly message: string }[] = [
+  { title: 'no type', mount: { type: '', source: '/a', options: [] }, message: 'a mount without a type' },
+  {
+    title: 'a FUSE type',
+    mount: { type: 'fuse.bindfs', source: '/a', options: [] },
+    message: 'type fuse.bindfs: FUSE filesystems are mounted by their helpers',
+  },
+  {
+    title: 'FUSE 3',
+    mount: { type: 'fuse3.x', source: '/a', options: [] },
+    message: 'type fuse3.x: FUSE filesystems',
+  },
+  {
+    title: 'a bind without a source',
+    mount: { type: 'bind', source: '', options: [] },
+    message: 'a bind mount needs a source directory or file',
+  },
+  {
+    title: 'a bind with data',
+    mount: bind('size=1m', 'ro', 'weird'),
+    message: 'no filesystem options of its own, but was given size=1m,weird; remove them',
+  },
+  {
+    title: 'a bind with flags of the superblock',
+    mount: bind('sync'),
+    message: 'sync: flags of the filesystem, which a bind mount shares with its source; remove them',
+  },
+  { title: 'an overlay without layers', mount: overlay(), message: 'an overlay needs lowerdir=' },
+  { title: 'an empty lowerdir', mount: overlay('lowerdir='), message: 'lowerdir "": an empty path' },
+  {
+    title: 'upperdir alone',
+    mount: overlay('lowerdir=/a', 'upperdir=/u'),
+    message: 'upperdir without workdir: add workdir=',
+  },
+  {
+    title: 'workdir alone',
+    mount: overlay('lowerdir=/a', 'workdir=/w'),
+    message: 'workdir without upperdir: give both',
+  },
+  {
+    title: '501 layers',
+    mount: overlay(`lowerdir=${Array.from({ length: 501 }, (_, i) => `/${i}`).join(':')}`),
+    message: 'lowerdir: 501 layers, the kernel takes at most 500; merge some',
+  },
+  { title: 'half an ID map', mount: bind('uidmap=0:1:1'), message: 'uidmap without gidmap' },
+];
+
+describe('the plan is refused', () => {
+  for (const { title, mount, message } of refused) {
+    it(`for ${title}`, () => {
+      expect(() => plan(mount))
+        .to.throw(MountError, message)
+        .that.includes({ reason: 'invalid-mount', rolledBack: true });
+    });
+  }
+});
