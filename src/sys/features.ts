@@ -13,6 +13,7 @@ import {
   openat2,
   openTree,
   pidfdOpen,
+  unshare,
 } from './syscalls.ts';
 
 export interface FeatureRow {
@@ -30,8 +31,8 @@ export interface FeatureRow {
 export const FEATURES = {
   'open-tree': {
     since: '5.2',
-    neededFor: 'bind mounts, complete before they are visible',
-    without: 'no mounts',
+    neededFor: 'bind mounts that are complete before they are visible; every ID mapping',
+    without: 'mount(2): a bind is seen for a moment without its flags; no ID mapping',
     how: 'open_tree("/", OPEN_TREE_CLONE), thrown away',
     probe: () => {
       using _tree = cloneOfRoot();
@@ -40,14 +41,14 @@ export const FEATURES = {
   'move-mount': {
     since: '5.2',
     neededFor: 'attaching what was prepared out of sight',
-    without: 'no mounts',
+    without: 'mount(2), as without open-tree',
     how: 'move_mount() of an empty path, which must be refused as such',
     probe: () => expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0)),
   },
   fsopen: {
     since: '5.2',
     neededFor: 'new filesystems, with the kernel’s own words when it refuses',
-    without: 'no tmpfs, no overlay',
+    without: 'mount(2): an errno and no words',
     how: 'fsopen("tmpfs"), thrown away',
     probe: () => {
       using _context = fsopen('tmpfs', 1);
@@ -56,7 +57,7 @@ export const FEATURES = {
   'mount-setattr': {
     since: '5.12',
     neededFor: 'ro, nosuid, nodev, noexec, atime and propagation; ID mapping',
-    without: 'no mounts with attributes',
+    without: 'mount(2), whose flags cannot be set for a whole tree; no ID mapping',
     how: 'mount_setattr() of a throwaway clone of /',
     probe: () => {
       using tree = cloneOfRoot();
@@ -67,7 +68,7 @@ export const FEATURES = {
   openat2: {
     since: '5.6',
     neededFor: 'targets that cannot be led astray by symbolic links',
-    without: 'the plugin does not serve volumes',
+    without: 'paths are walked component by component, as safely but more slowly',
     how: 'openat2("/", RESOLVE_BENEATH)',
     probe: () => {
       using root = openat2(AT_FDCWD, '/', { flags: O.O_PATH | O.O_CLOEXEC, mode: 0, resolve: 0 });
@@ -77,13 +78,24 @@ export const FEATURES = {
   },
   'overlay-layers-by-fd': {
     since: '6.15',
-    neededFor: 'overlays, whose ID-mapped layers are never visible on the host',
-    without: 'no overlays',
+    neededFor: 'overlays of any number of layers with paths of any length',
+    without: 'layers are put under short names in a private mount namespace; a little slower',
     how: 'fsconfig(FSCONFIG_SET_FD, "lowerdir+") of a detached clone of /',
     probe: () => {
       using tree = cloneOfRoot();
       using context = fsopen('overlay', 1);
       fsconfig(context, { by: 'fd', key: 'lowerdir+', value: tree });
+    },
+  },
+  'private-namespace': {
+    since: '5.2',
+    neededFor: 'overlays with ID-mapped or many layers where they cannot be given by fd, unseen on the host',
+    without: 'ID-mapped layers are mounted for a moment in a temporary directory of the host',
+    how: 'unshare(0), and open_tree() and move_mount() as above',
+    probe: () => {
+      unshare(0);
+      using _tree = cloneOfRoot();
+      expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0));
     },
   },
   pidfd: {
