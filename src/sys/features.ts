@@ -22,6 +22,8 @@ export interface FeatureRow {
   readonly neededFor: string;
   /** What is done without it, and what that loses. */
   readonly without: string;
+  /** Without it there is no ID mapping, which is what volumes are for. */
+  readonly essential: boolean;
   /** How `probe` finds out, for people. */
   readonly how: string;
   /** Throws when the kernel lacks it, or when it cannot be asked (EPERM). */
@@ -33,6 +35,7 @@ export const FEATURES = {
     since: '5.2',
     neededFor: 'bind mounts that are complete before they are visible; every ID mapping',
     without: 'mount(2): a bind is seen for a moment without its flags; no ID mapping',
+    essential: true,
     how: 'open_tree("/", OPEN_TREE_CLONE), thrown away',
     probe: () => {
       using _tree = cloneOfRoot();
@@ -42,6 +45,7 @@ export const FEATURES = {
     since: '5.2',
     neededFor: 'attaching what was prepared out of sight',
     without: 'mount(2), as without open-tree',
+    essential: true,
     how: 'move_mount() of an empty path, which must be refused as such',
     probe: () => expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0)),
   },
@@ -49,6 +53,7 @@ export const FEATURES = {
     since: '5.2',
     neededFor: 'new filesystems, with the kernel’s own words when it refuses',
     without: 'mount(2): an errno and no words',
+    essential: false,
     how: 'fsopen("tmpfs"), thrown away',
     probe: () => {
       using _context = fsopen('tmpfs', 1);
@@ -58,6 +63,7 @@ export const FEATURES = {
     since: '5.12',
     neededFor: 'ro, nosuid, nodev, noexec, atime and propagation; ID mapping',
     without: 'mount(2), whose flags cannot be set for a whole tree; no ID mapping',
+    essential: true,
     how: 'mount_setattr() of a throwaway clone of /',
     probe: () => {
       using tree = cloneOfRoot();
@@ -69,6 +75,7 @@ export const FEATURES = {
     since: '5.6',
     neededFor: 'targets that cannot be led astray by symbolic links',
     without: 'paths are walked component by component, as safely but more slowly',
+    essential: false,
     how: 'openat2("/", RESOLVE_BENEATH)',
     probe: () => {
       using root = openat2(AT_FDCWD, '/', { flags: O.O_PATH | O.O_CLOEXEC, mode: 0, resolve: 0 });
@@ -80,6 +87,7 @@ export const FEATURES = {
     since: '6.15',
     neededFor: 'overlays of any number of layers with paths of any length',
     without: 'layers are put under short names in a private mount namespace; a little slower',
+    essential: false,
     how: 'fsconfig(FSCONFIG_SET_FD, "lowerdir+") of a detached clone of /',
     probe: () => {
       using tree = cloneOfRoot();
@@ -91,6 +99,7 @@ export const FEATURES = {
     since: '5.2',
     neededFor: 'overlays with ID-mapped or many layers where they cannot be given by fd, unseen on the host',
     without: 'ID-mapped layers are mounted for a moment in a temporary directory of the host',
+    essential: false,
     how: 'unshare(0), and open_tree() and move_mount() as above',
     probe: () => {
       unshare(0);
@@ -102,6 +111,7 @@ export const FEATURES = {
     since: '5.3',
     neededFor: 'user namespaces of ID-mapped mounts, safe against reuse of process ids',
     without: 'no ID mapping',
+    essential: true,
     how: 'pidfd_open() of this process',
     probe: () => {
       using _self = pidfdOpen(process.pid, 0);
@@ -111,6 +121,7 @@ export const FEATURES = {
     since: '6.11',
     neededFor: 'taking a namespace from the pidfd itself',
     without: 'it is opened below /proc, and the process proved alive afterwards',
+    essential: false,
     how: 'ioctl(pidfd, PIDFD_GET_USER_NAMESPACE) of this process',
     probe: () => {
       using self = pidfdOpen(process.pid, 0);
