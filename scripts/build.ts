@@ -1,5 +1,5 @@
-// `npm run build`: the production bundle in dist/, for a fast start: main.mjs, and engine-process.mjs, which the
-// driver starts as its child. koffi stays outside, for its native module.
+// `npm run build`: the production bundle in dist/, for a fast start: main.mjs, and what it starts by itself, the
+// engine's child process and its thread. koffi stays outside, for its native module.
 import { readFileSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 
@@ -7,7 +7,11 @@ const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { versio
 
 rmSync('dist', { recursive: true, force: true });
 await build({
-  entryPoints: { main: 'src/main.ts', 'engine-process': 'src/mount/engine/engine-process.ts' },
+  entryPoints: {
+    main: 'src/main.ts',
+    'engine-process': 'src/mount/engine/engine-process.ts',
+    'thread-worker': 'src/mount/thread/thread-worker.ts',
+  },
   outdir: 'dist',
   outExtension: { '.js': '.mjs' },
   bundle: true,

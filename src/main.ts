@@ -1,6 +1,6 @@
 // The entry: picks a command. Each command's code is loaded when it is called, so that none waits for another's.
 import { Command, Option } from 'commander';
-import { collectOptions } from './cli/options.ts';
+import { collectOptions, withKernelFlags } from './cli/options.ts';
 import { OPTIONS, variableOf } from './config.ts';
 import { VERSION } from './version.ts';
 
@@ -28,8 +28,7 @@ const typeFlag = [
 const optionFlag = ['-o, --options <list>', 'options as in fstab(5); may be repeated'] as const;
 const jsonFlag = ['--json', 'print the result as JSON'] as const;
 
-program
-  .command('mount')
+withKernelFlags(program.command('mount'))
   .description('mount SOURCE at TARGET')
   .argument('<source>')
   .argument('<target>')
@@ -54,8 +53,7 @@ program
     await unmountCommand(target, flags);
   });
 
-program
-  .command('plan')
+withKernelFlags(program.command('plan'))
   .description('print the steps of a mount, or of a volume, without doing them')
   .argument('[source]')
   .argument('[target]')

@@ -6,6 +6,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statS
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { kernelHere } from '../mount/kernel.ts';
 import { readMountinfo } from '../mount/mountinfo.ts';
 import { describeStep, plan } from '../mount/plan.ts';
 import { type Client, connect } from '../rpc/client.ts';
@@ -41,8 +42,9 @@ export async function demoCommand(): Promise<void> {
       'The demo mounts filesystems, which needs root (sudo make demo); this is the plan of its first volume:',
     );
     const context = contextOf(['/layers/site', '/layers/model', '/layers/base'], '/pod-a', MAPPINGS.A);
-    for (const step of stageMounts(readVolumeContext(context, [])).flatMap(plan))
-      say(`  ${describeStep(step)}`);
+    const kernel = kernelHere({ untried: 'available' });
+    const mounts = stageMounts(readVolumeContext(context, []));
+    for (const step of mounts.flatMap((mount) => plan(mount, kernel))) say(`  ${describeStep(step)}`);
     return;
   }
   const before = takeInventory(tmpdir());

@@ -1,5 +1,5 @@
-// `doctor`: what this kernel and machine support, and what is missing for what. Exit status 1 when something that
-// volumes need is missing.
+// `doctor`: what this kernel and machine support, and what is missing for what. Exit status 1 when something is missing
+// for which there is no other way.
 import { release } from 'node:os';
 import { FEATURES, type FeatureName, probeFeature } from '../sys/features.ts';
 import { table } from './table.ts';
@@ -7,8 +7,8 @@ import { table } from './table.ts';
 export function doctorCommand({ json }: { readonly json?: boolean }): void {
   const names = Object.keys(FEATURES) as FeatureName[];
   const findings = names.map((name) => {
-    const { since, neededFor, without, how } = FEATURES[name];
-    return { name, ...probeFeature(name), since, neededFor, without, how };
+    const { since, neededFor, without, how, essential } = FEATURES[name];
+    return { name, ...probeFeature(name), since, neededFor, without, how, essential };
   });
   if (json) {
     console.log(
@@ -27,5 +27,5 @@ export function doctorCommand({ json }: { readonly json?: boolean }): void {
       );
     }
   }
-  if (findings.some(({ here }) => here === 'no')) process.exitCode = 1;
+  if (findings.some(({ here, essential }) => essential && here === 'no')) process.exitCode = 1;
 }

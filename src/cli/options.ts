@@ -1,7 +1,9 @@
 // How the commands read a Mount from their arguments.
-import { InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { KernelOptions, MountApi } from '../mount/kernel.ts';
 import type { Mount } from '../mount/mount.ts';
 import { splitOptions } from '../mount/options.ts';
+import { FEATURES, type FeatureName } from '../sys/features.ts';
 
 /** `-o` may be given several times; each value is a comma-separated list. */
 export function collectOptions(text: string, before: readonly string[] = []): string[] {
@@ -23,4 +25,39 @@ export function mountOf(source: string, { types, options = [] }: MountFlags): Mo
   const type = types ?? (isBind ? 'bind' : undefined);
   if (type === undefined) throw new Error('which type? add -t overlay, -t tmpfs, or -o bind');
   return { type, source, options };
+}
+
+export interface KernelFlags {
+  readonly mountApi?: 'auto' | MountApi;
+  readonly disableKernelFeature?: readonly FeatureName[];
+}
+
+/** Which calls are used, for the commands that make mounts or plan them. */
+export function withKernelFlags(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--mount-api <api>', 'which system calls make mounts')
+        .choices(['auto', 'modern', 'classic'])
+        .default('auto'),
+    )
+    .addOption(
+      new Option(
+        '--disable-kernel-feature <name>',
+        'do without a feature that doctor lists; may be repeated',
+      ).argParser(collectFeatures),
+    );
+}
+
+function collectFeatures(name: string, before: readonly FeatureName[] = []): FeatureName[] {
+  const names = Object.keys(FEATURES) as FeatureName[];
+  const known = names.find((feature) => feature === name);
+  if (known === undefined) throw new InvalidArgumentError(`the features are ${names.join(', ')}`);
+  return [...before, known];
+}
+
+export function kernelOptionsOf({
+  mountApi = 'auto',
+  disableKernelFeature = [],
+}: KernelFlags): KernelOptions {
+  return { api: mountApi === 'auto' ? undefined : mountApi, disabled: disableKernelFeature };
 }

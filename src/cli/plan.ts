@@ -1,31 +1,40 @@
 // `plan`: what `mount` would do, step by step, without doing it. Needs no privileges.
 import { readFileSync } from 'node:fs';
+import { type Kernel, kernelHere } from '../mount/kernel.ts';
 import type { Mount } from '../mount/mount.ts';
 import { describeStep, plan } from '../mount/plan.ts';
 import { checkPolicy } from '../policy/policy.ts';
 import { readVolumeContext } from '../volume/context.ts';
 import { publishMounts, stageMounts } from '../volume/mounts.ts';
-import { type MountFlags, mountOf } from './options.ts';
+import { type KernelFlags, kernelOptionsOf, type MountFlags, mountOf } from './options.ts';
 
-export interface PlanFlags extends MountFlags {
+export interface PlanFlags extends MountFlags, KernelFlags {
   readonly volumeContext?: string;
   readonly json?: boolean;
 }
 
 export function planCommand(source: string | undefined, target: string | undefined, flags: PlanFlags): void {
+  const kernel = kernelHere({ ...kernelOptionsOf(flags), untried: 'available' });
   const parts =
     flags.volumeContext === undefined ? [onePart(source, target, flags)] : volumeParts(flags.volumeContext);
-  if (flags.json)
-    console.log(JSON.stringify(parts.map(({ title, mounts }) => ({ title, steps: mounts.flatMap(plan) }))));
-  else for (const { title, mounts } of parts) console.log([title, ...mounts.flatMap(describe)].join('\n'));
+  if (flags.json) {
+    console.log(
+      JSON.stringify(parts.map(({ title, mounts }) => ({ title, steps: mounts.flatMap(stepsOn(kernel)) }))),
+    );
+    return;
+  }
+  for (const { title, mounts } of parts) {
+    const steps = mounts.flatMap(stepsOn(kernel)).map((step) => `  ${describeStep(step)}`);
+    console.log([title, ...steps].join('\n'));
+  }
 }
+
+const stepsOn = (kernel: Kernel) => (mount: Mount) => plan(mount, kernel);
 
 interface Part {
   readonly title: string;
   readonly mounts: readonly Mount[];
 }
-
-const describe = (mount: Mount): string[] => plan(mount).map((step) => `  ${describeStep(step)}`);
 
 function onePart(source: string | undefined, target: string | undefined, flags: PlanFlags): Part {
   if (source === undefined || target === undefined) {

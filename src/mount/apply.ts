@@ -17,7 +17,10 @@ export function apply(steps: readonly Step[], target: Target): void {
       if (fd === undefined) throw new Error(`the plan reads the slot ${slot} before it is filled`);
       return fd;
     },
-    put: (slot, fd) => slots.set(slot, fd),
+    put(slot, fd) {
+      if (slots.has(slot)) throw new Error(`the plan fills the slot ${slot} twice`);
+      slots.set(slot, fd);
+    },
   };
   const done: Step[] = [];
   let current: Step | undefined;

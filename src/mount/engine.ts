@@ -4,7 +4,8 @@
 //   processEngine()     (engine/processes.ts) in child processes: for a server, which must never hang.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MountError, toMountError } from './errors.ts';
-import { type OperationName, operations, type Requests, type Results } from './operations.ts';
+import { type KernelOptions, kernelHere } from './kernel.ts';
+import { type OperationName, operationsOn, type Requests, type Results } from './operations.ts';
 
 export interface CallOptions {
   /** How long to wait for the answer, in ms (default 60,000). After it the outcome is unknown. */
@@ -57,7 +58,8 @@ async function whileBusy(
   }
 }
 
-export function localEngine(): Engine {
+export function localEngine(options: KernelOptions = {}): Engine {
+  const operations = operationsOn(kernelHere(options));
   return engineOver({
     async call(operation, request) {
       try {

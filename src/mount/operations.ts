@@ -5,6 +5,7 @@ import { hasErrno } from '../sys/errors.ts';
 import { fstatfs } from '../sys/syscalls.ts';
 import { apply } from './apply.ts';
 import { MountError, toMountError } from './errors.ts';
+import type { Kernel } from './kernel.ts';
 import { lookup } from './lookup.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
@@ -57,10 +58,12 @@ export interface Results {
 
 export type OperationName = keyof Requests;
 
-export const operations: { readonly [K in OperationName]: (request: Requests[K]) => Results[K] } = {
+export type Operations = { readonly [K in OperationName]: (request: Requests[K]) => Results[K] };
+
+export const operationsOn = (kernel: Kernel): Operations => ({
   /** Mounts all or nothing. */
   mountAll(request): undefined {
-    const plans = request.mounts.map((mount) => ({ steps: plan(mount), target: mount.target }));
+    const plans = request.mounts.map((mount) => ({ steps: plan(mount, kernel), target: mount.target }));
     using places = new DisposableStack();
     const root = places.use(openTarget(request.target));
     // Only disposed after a failure. A mount is taken away lazily: nobody but us has seen it.
@@ -117,7 +120,7 @@ export const operations: { readonly [K in OperationName]: (request: Requests[K])
       },
     };
   },
-};
+});
 
 /** The failure, with `rolledBack` as true as the undoing makes it. */
 function afterUndo(failure: MountError, undo: DisposableStack): MountError {

@@ -1,14 +1,18 @@
-// From a Mount to the steps that make it: which planner serves which type, and what all kinds have in common.
-// Pure: nothing here asks the machine.
+// From a Mount to the steps that make it: which planner serves which type, by which calls. Pure: what the kernel can
+// do comes in as an argument.
 //
-//   type                          planner             makes
-//   bind, or options bind, rbind  plan/bind.ts        a copy of a mount
-//   overlay                       plan/overlay.ts     a new superblock over layers, ID-mapped one by one
-//   any other                     plan/filesystem.ts  a new superblock of that type
+//   type                          modern              classic                    makes
+//   bind, or options bind, rbind  plan/bind.ts        plan/classic.ts            a copy of a mount
+//   overlay                       plan/overlay.ts     plan/classic-overlay.ts    a superblock over layers
+//   any other                     plan/filesystem.ts  plan/classic.ts            a superblock of that type
+import type { FeatureName } from '../sys/features.ts';
 import { invalidMount } from './errors.ts';
+import type { Kernel, MountApi } from './kernel.ts';
 import type { Mount } from './mount.ts';
 import { type ParsedOptions, parseOptions } from './options.ts';
 import { planBind } from './plan/bind.ts';
+import { planClassicBind, planClassicFilesystem } from './plan/classic.ts';
+import { planClassicOverlay } from './plan/classic-overlay.ts';
 import { planFilesystem } from './plan/filesystem.ts';
 import { planOverlay } from './plan/overlay.ts';
 import { STEPS, type Step } from './steps.ts';
@@ -20,43 +24,41 @@ export interface ParsedMount {
   readonly options: ParsedOptions;
 }
 
-/** A planner's part: the steps up to a finished, detached mount in the slot `mount`. */
-export type Planner = (mount: ParsedMount) => Step[];
+export type Planner = (mount: ParsedMount, kernel: Kernel) => Step[];
 
-/** @throws MountError (invalid-mount) */
-export function plan(mount: Mount): Step[] {
+type MountKind = 'bind' | 'overlay' | 'filesystem';
+
+const PLANNERS: { readonly [K in MountKind]: { readonly [A in MountApi]: Planner } } = {
+  bind: { modern: planBind, classic: planClassicBind },
+  overlay: { modern: planOverlay, classic: planClassicOverlay },
+  filesystem: { modern: planFilesystem, classic: planClassicFilesystem },
+};
+
+/** What the modern way of a kind cannot do without. */
+const NEEDS: { readonly [K in MountKind]: readonly FeatureName[] } = {
+  bind: ['open-tree', 'move-mount', 'mount-setattr'],
+  overlay: ['fsopen', 'open-tree', 'move-mount', 'mount-setattr'],
+  filesystem: ['fsopen', 'move-mount', 'mount-setattr'],
+};
+
+/** @throws MountError (invalid-mount, kernel-unsupported) */
+export function plan(mount: Mount, kernel: Kernel): Step[] {
   const options = parseOptions(mount.options);
-  if (mount.type === '') throw invalidMount('a mount without a type; use bind, overlay, tmpfs, ...');
-  return [
-    ...plannerOf(mount.type, options)({ type: mount.type, source: mount.source, options }),
-    ...finish(options),
-  ];
+  const kind = kindOf(mount.type, options);
+  const api = kernel.api ?? (NEEDS[kind].every(kernel.has) ? 'modern' : 'classic');
+  return PLANNERS[kind][api]({ type: mount.type, source: mount.source, options }, kernel);
 }
 
-function plannerOf(type: string, options: ParsedOptions): Planner {
-  if (type === 'bind' || type === 'rbind' || options.bind !== undefined) return planBind;
-  if (type === 'overlay') return planOverlay;
+function kindOf(type: string, options: ParsedOptions): MountKind {
+  if (type === '') throw invalidMount('a mount without a type; use bind, overlay, tmpfs, ...');
+  if (type === 'bind' || type === 'rbind' || options.bind !== undefined) return 'bind';
+  if (type === 'overlay') return 'overlay';
   if (/^fuse3?\.|^fuse(blk)?$/.test(type)) {
     throw invalidMount(
       `type ${type}: FUSE filesystems are mounted by their helpers, which this version does not start`,
     );
   }
-  return planFilesystem;
-}
-
-/** Attributes are set before the attach, so that the mount is seen once, complete. Propagation only holds after. */
-function finish({ propagation }: ParsedOptions): Step[] {
-  const steps: Step[] = [{ kind: 'attach', mount: 'mount' }];
-  if (propagation !== undefined) {
-    steps.push({
-      kind: 'setPropagation',
-      on: 'mount',
-      type: propagation.type,
-      recursive: propagation.recursive,
-    });
-  }
-  steps.push({ kind: 'verify', mount: 'mount' });
-  return steps;
+  return 'filesystem';
 }
 
 /** The step as a person reads it. */

@@ -2,16 +2,26 @@
 // derived from it, and one row per kind says how it is described, carried out, undone, and explained when it
 // fails. To add a kind: its arguments and its row in a file of steps/, which belongs in both lists below.
 import { type AttachSteps, attachSteps } from './steps/attach.ts';
+import { type ClassicSteps, classicSteps } from './steps/classic.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
+import { type OverlaySteps, overlaySteps } from './steps/overlay.ts';
 import type { Rows } from './steps/row.ts';
 import { type TreeSteps, treeSteps } from './steps/trees.ts';
 import { type UsernsSteps, usernsSteps } from './steps/userns.ts';
 
-interface StepArguments extends AttachSteps, FilesystemSteps, TreeSteps, UsernsSteps {}
+interface StepArguments
+  extends AttachSteps,
+    ClassicSteps,
+    FilesystemSteps,
+    OverlaySteps,
+    TreeSteps,
+    UsernsSteps {}
 
 export const STEPS: Rows<StepArguments> = {
   ...attachSteps,
+  ...classicSteps,
   ...filesystemSteps,
+  ...overlaySteps,
   ...treeSteps,
   ...usernsSteps,
 };

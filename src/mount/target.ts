@@ -10,7 +10,7 @@ import { O, RESOLVE, STATX, STATX_MASK } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
 import type { Statx } from '../sys/structs.ts';
-import { AT_REMOVEDIR, mkdirat, openat2, statx, unlinkat } from '../sys/syscalls.ts';
+import { AT_REMOVEDIR, mkdirat, openat, openat2, statx, unlinkat } from '../sys/syscalls.ts';
 import { MountError, type MountReason } from './errors.ts';
 
 export interface TargetSpec {
@@ -101,7 +101,7 @@ function openParent({ path: target, beneath }: TargetSpec): Fd {
     using root = new Fd(openSync(beneath, O.O_PATH | O.O_DIRECTORY));
     const below = path.relative(beneath, directory);
     if (below.startsWith('..') || path.isAbsolute(below)) throw fail(`must lie below ${beneath}`);
-    return openPathAt(root, below || '.', O.O_DIRECTORY, CAREFULLY);
+    return openBeneath(root, below || '.');
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) throw fail(`its parent directory does not exist`, error);
     if (hasErrno(error, 'ENOTDIR')) throw fail(`a part of its path is not a directory`, error);
@@ -112,11 +112,27 @@ function openParent({ path: target, beneath }: TargetSpec): Fd {
   }
 }
 
-function openPathAt(directory: Fd, name: string, flags: number, resolve = 0): Fd {
-  return openat2(directory, name, { flags: O.O_PATH | O.O_CLOEXEC | flags, mode: 0, resolve });
+/** Below `root` without symbolic links: one call, or, before Linux 5.6, component by component. */
+function openBeneath(root: Fd, below: string): Fd {
+  const flags = O.O_PATH | O.O_CLOEXEC | O.O_DIRECTORY;
+  try {
+    return openat2(root, below, { flags, mode: 0, resolve: CAREFULLY });
+  } catch (error) {
+    if (!hasErrno(error, 'ENOSYS')) throw error;
+  }
+  // No component is a link (ELOOP) or leads up (there is no `..` in a relative path below).
+  let at = openPathAt(root, '.', O.O_DIRECTORY);
+  for (const component of below.split('/')) {
+    using parent = at;
+    at = openPathAt(parent, component, O.O_DIRECTORY | O.O_NOFOLLOW);
+  }
+  return at;
+}
+
+function openPathAt(directory: Fd, name: string, flags: number): Fd {
+  return openat(directory, name, O.O_PATH | flags);
 }
 
 function openFileAt(directory: Fd, name: string): Fd {
-  const flags = O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC;
-  return openat2(directory, name, { flags, mode: 0o600, resolve: 0 });
+  return openat(directory, name, O.O_WRONLY | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW, 0o600);
 }

@@ -66,6 +66,30 @@ export const PROPAGATION = {
   MS_SHARED: 1 << 20,
 } as const;
 
+/** Flags of mount(2), for kernels or sandboxes without the calls above. */
+export const MS = {
+  MS_RDONLY: 1,
+  MS_NOSUID: 2,
+  MS_NODEV: 4,
+  MS_NOEXEC: 8,
+  MS_SYNCHRONOUS: 16,
+  MS_REMOUNT: 32,
+  MS_MANDLOCK: 64,
+  MS_DIRSYNC: 128,
+  MS_NOSYMFOLLOW: 256,
+  MS_NOATIME: 1024,
+  MS_NODIRATIME: 2048,
+  MS_BIND: 4096,
+  MS_REC: 16384,
+  ...PROPAGATION,
+  MS_RELATIME: 1 << 21,
+  MS_STRICTATIME: 1 << 24,
+  MS_LAZYTIME: 1 << 25,
+} as const;
+
+/** `f_flags` of statfs(2) that differ from the MS flag of the same name. */
+export const ST = { ST_RELATIME: 4096, ST_NOSYMFOLLOW: 8192 } as const;
+
 export const FSCONFIG = {
   FSCONFIG_SET_FLAG: 0,
   FSCONFIG_SET_STRING: 1,
@@ -89,7 +113,9 @@ export const ST_RDONLY = 1;
 
 export const CLONE = {
   CLONE_VM: 0x100,
+  CLONE_FS: 0x200,
   CLONE_PIDFD: 0x1000,
+  CLONE_NEWNS: 0x20000,
   CLONE_NEWUSER: 0x10000000,
 } as const;
 

@@ -13,6 +13,7 @@ import {
   openat2,
   openTree,
   pidfdOpen,
+  unshare,
 } from './syscalls.ts';
 
 export interface FeatureRow {
@@ -21,6 +22,8 @@ export interface FeatureRow {
   readonly neededFor: string;
   /** What is done without it, and what that loses. */
   readonly without: string;
+  /** Without it there is no ID mapping, which is what volumes are for. */
+  readonly essential: boolean;
   /** How `probe` finds out, for people. */
   readonly how: string;
   /** Throws when the kernel lacks it, or when it cannot be asked (EPERM). */
@@ -30,8 +33,9 @@ export interface FeatureRow {
 export const FEATURES = {
   'open-tree': {
     since: '5.2',
-    neededFor: 'bind mounts, complete before they are visible',
-    without: 'no mounts',
+    neededFor: 'bind mounts that are complete before they are visible; every ID mapping',
+    without: 'mount(2): a bind is seen for a moment without its flags; no ID mapping',
+    essential: true,
     how: 'open_tree("/", OPEN_TREE_CLONE), thrown away',
     probe: () => {
       using _tree = cloneOfRoot();
@@ -40,14 +44,16 @@ export const FEATURES = {
   'move-mount': {
     since: '5.2',
     neededFor: 'attaching what was prepared out of sight',
-    without: 'no mounts',
+    without: 'mount(2), as without open-tree',
+    essential: true,
     how: 'move_mount() of an empty path, which must be refused as such',
     probe: () => expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0)),
   },
   fsopen: {
     since: '5.2',
     neededFor: 'new filesystems, with the kernel’s own words when it refuses',
-    without: 'no tmpfs, no overlay',
+    without: 'mount(2): an errno and no words',
+    essential: false,
     how: 'fsopen("tmpfs"), thrown away',
     probe: () => {
       using _context = fsopen('tmpfs', 1);
@@ -56,7 +62,8 @@ export const FEATURES = {
   'mount-setattr': {
     since: '5.12',
     neededFor: 'ro, nosuid, nodev, noexec, atime and propagation; ID mapping',
-    without: 'no mounts with attributes',
+    without: 'mount(2), whose flags cannot be set for a whole tree; no ID mapping',
+    essential: true,
     how: 'mount_setattr() of a throwaway clone of /',
     probe: () => {
       using tree = cloneOfRoot();
@@ -67,7 +74,8 @@ export const FEATURES = {
   openat2: {
     since: '5.6',
     neededFor: 'targets that cannot be led astray by symbolic links',
-    without: 'the plugin does not serve volumes',
+    without: 'paths are walked component by component, as safely but more slowly',
+    essential: false,
     how: 'openat2("/", RESOLVE_BENEATH)',
     probe: () => {
       using root = openat2(AT_FDCWD, '/', { flags: O.O_PATH | O.O_CLOEXEC, mode: 0, resolve: 0 });
@@ -77,8 +85,9 @@ export const FEATURES = {
   },
   'overlay-layers-by-fd': {
     since: '6.15',
-    neededFor: 'overlays, whose ID-mapped layers are never visible on the host',
-    without: 'no overlays',
+    neededFor: 'overlays of any number of layers with paths of any length',
+    without: 'layers are put under short names in a private mount namespace; a little slower',
+    essential: false,
     how: 'fsconfig(FSCONFIG_SET_FD, "lowerdir+") of a detached clone of /',
     probe: () => {
       using tree = cloneOfRoot();
@@ -86,10 +95,23 @@ export const FEATURES = {
       fsconfig(context, { by: 'fd', key: 'lowerdir+', value: tree });
     },
   },
+  'private-namespace': {
+    since: '5.2',
+    neededFor: 'overlays with ID-mapped or many layers where they cannot be given by fd, unseen on the host',
+    without: 'ID-mapped layers are mounted for a moment in a temporary directory of the host',
+    essential: false,
+    how: 'unshare(0), and open_tree() and move_mount() as above',
+    probe: () => {
+      unshare(0);
+      using _tree = cloneOfRoot();
+      expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0));
+    },
+  },
   pidfd: {
     since: '5.3',
     neededFor: 'user namespaces of ID-mapped mounts, safe against reuse of process ids',
     without: 'no ID mapping',
+    essential: true,
     how: 'pidfd_open() of this process',
     probe: () => {
       using _self = pidfdOpen(process.pid, 0);
@@ -99,6 +121,7 @@ export const FEATURES = {
     since: '6.11',
     neededFor: 'taking a namespace from the pidfd itself',
     without: 'it is opened below /proc, and the process proved alive afterwards',
+    essential: false,
     how: 'ioctl(pidfd, PIDFD_GET_USER_NAMESPACE) of this process',
     probe: () => {
       using self = pidfdOpen(process.pid, 0);

@@ -19,12 +19,14 @@ import {
   text,
 } from './bind.ts';
 import {
+  CLONE,
   FSCONFIG,
   LOCK,
   MAP,
   MOUNT_ATTR,
   MOUNT_SETATTR,
   MOVE_MOUNT,
+  MS,
   O,
   OPEN_TREE,
   P_PIDFD,
@@ -80,6 +82,9 @@ const mountSetattrCall = syscall(
   [dirfd, text, flags(MOUNT_SETATTR), mountAttr, long],
   nothing,
 );
+export const mount = syscall('mount', { x64: 165, arm64: 40 }, [text, text, text, flags(MS), text], nothing);
+export const pivotRoot = syscall('pivot_root', { x64: 155, arm64: 41 }, [text, text], nothing);
+export const unshare = syscall('unshare', { x64: 272, arm64: 97 }, [flags(CLONE)], nothing);
 export const umount2 = syscall('umount2', { x64: 166, arm64: 39 }, [text, flags(UMOUNT)], nothing);
 
 // --- files ---
@@ -92,6 +97,9 @@ const statxCall = syscall(
 );
 /** unlinkat(2): remove a directory. */
 export const AT_REMOVEDIR = 0x200;
+const openatCall = syscall('openat', { x64: 257, arm64: 56 }, [dirfd, text, flags(O), int], newFd);
+export const chdir = syscall('chdir', { x64: 80, arm64: 49 }, [text], nothing);
+export const fchdir = syscall('fchdir', { x64: 81, arm64: 50 }, [fd], nothing);
 export const mkdirat = syscall('mkdirat', { x64: 258, arm64: 34 }, [dirfd, text, int], nothing);
 export const unlinkat = syscall(
   'unlinkat',
@@ -135,6 +143,11 @@ export const prctl = syscall(
 
 export function mountSetattr(at: Fd, flag: number, attr: MountAttr): void {
   mountSetattrCall(at, '', flag | MOUNT_SETATTR.AT_EMPTY_PATH, encodeMountAttr(attr), 32);
+}
+
+/** openat(2) with close-on-exec: one component of a path, or for kernels without openat2(2). */
+export function openat(at: Parameters<typeof openatCall>[0], path: string, flag: number, mode = 0): Fd {
+  return openatCall(at, path, flag | O.O_CLOEXEC, mode);
 }
 
 export function openat2(at: Parameters<typeof openat2Call>[0], path: string, how: OpenHow): Fd {

@@ -12,6 +12,7 @@ import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Engine, engineOver } from '../engine.ts';
 import { MountError, type MountErrorInit } from '../errors.ts';
+import type { KernelOptions } from '../kernel.ts';
 import type { OperationName, Requests, Results } from '../operations.ts';
 
 /** What a child is asked. */
@@ -26,6 +27,7 @@ export type Answer = { readonly result: unknown } | { readonly error: MountError
 export interface ProcessEngineOptions {
   /** How many operations may run at the same time. */
   readonly processes: number;
+  readonly kernel?: KernelOptions;
 }
 
 interface Pending {
@@ -36,7 +38,7 @@ interface Pending {
 /** How long a child may take to end when asked to. */
 const GRACE_MS = 1_000;
 
-export function processEngine({ processes }: ProcessEngineOptions): Engine {
+export function processEngine({ processes, kernel = {} }: ProcessEngineOptions): Engine {
   const queue: Pending[] = [];
   const idle: ChildProcess[] = [];
   const working = new Map<ChildProcess, Pending>();
@@ -55,7 +57,7 @@ export function processEngine({ processes }: ProcessEngineOptions): Engine {
   }
 
   function start(): ChildProcess {
-    const child = forkChild();
+    const child = forkChild(kernel);
     child.on('message', (answer) => settle(child, answer as Answer));
     child.on('exit', (code, signal) => {
       const at = idle.indexOf(child);
@@ -131,12 +133,16 @@ function failed(
   return { error: { reason, message: `${operation} ${what}`, rolledBack } };
 }
 
-function forkChild(): ChildProcess {
+function forkChild(kernel: KernelOptions): ChildProcess {
   const here = fileURLToPath(import.meta.url);
   // A file of its own beside the bundle in production, as it is in a checkout.
   const entry = new URL(`./engine-process${extname(here)}`, import.meta.url);
   const env = { PATH: process.env.PATH };
-  return fork(entry, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env, execArgv: [] });
+  return fork(entry, [JSON.stringify(kernel)], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env,
+    execArgv: [],
+  });
 }
 
 /** A child at work keeps this process alive, an idle one does not. */

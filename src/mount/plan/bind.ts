@@ -3,10 +3,22 @@
 //   open_tree(source, OPEN_TREE_CLONE [| AT_RECURSIVE for rbind])
 //   mount_setattr(...)     attributes and ID map together, before anyone can see the mount
 import { invalidMount } from '../errors.ts';
-import type { Planner } from '../plan.ts';
-import { attributeSteps, usernsSteps } from './attributes.ts';
+import type { ParsedMount, Planner } from '../plan.ts';
+import { usernsSteps } from './attributes.ts';
+import { finishDetached } from './finish.ts';
 
-export const planBind: Planner = ({ type, source, options }) => {
+export const planBind: Planner = (mount, kernel) => {
+  const recursive = checkBind(mount);
+  const { source, options } = mount;
+  return [
+    ...usernsSteps(options.idmap),
+    { kind: 'cloneTree', path: source, recursive, as: 'mount' },
+    ...finishDetached({ options, idmap: options.idmap !== undefined, tree: recursive, kernel }),
+  ];
+};
+
+/** What both ways to make a bind refuse. Returns whether the whole tree below the source is meant. */
+export function checkBind({ type, source, options }: ParsedMount): boolean {
   if (source === '') throw invalidMount('a bind mount needs a source directory or file');
   if (options.data.length > 0) {
     throw invalidMount(
@@ -18,10 +30,5 @@ export const planBind: Planner = ({ type, source, options }) => {
       `${options.superblock.join(',')}: flags of the filesystem, which a bind mount shares with its source; remove them`,
     );
   }
-  const recursive = type === 'rbind' || options.bind === 'rbind';
-  return [
-    ...usernsSteps(options.idmap),
-    { kind: 'cloneTree', path: source, recursive, as: 'mount' },
-    ...attributeSteps({ on: 'mount', options, idmap: options.idmap !== undefined, tree: recursive }),
-  ];
-};
+  return type === 'rbind' || options.bind === 'rbind';
+}

@@ -6,28 +6,33 @@ import { MOUNT_ATTR } from '../../sys/constants.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
 import type { Planner } from '../plan.ts';
 import type { Step } from '../steps.ts';
-import { attributeSteps, usernsSteps } from './attributes.ts';
+import { usernsSteps } from './attributes.ts';
+import { finishDetached } from './finish.ts';
 
-export const planFilesystem: Planner = ({ type, source, options }) => [
+export const planFilesystem: Planner = ({ type, source, options }, kernel) => [
   ...usernsSteps(options.idmap),
   { kind: 'openFilesystem', type, as: 'context' },
   ...superblockSteps(source || 'none', options),
   { kind: 'createMount', context: 'context', as: 'mount' },
-  ...attributeSteps({ on: 'mount', options, idmap: options.idmap !== undefined, tree: false }),
+  ...finishDetached({ options, idmap: options.idmap !== undefined, tree: false, kernel }),
 ];
 
-/** Source, flags and data of a new superblock. A read-only mount of a new filesystem is read-only below too. */
-export function superblockSteps(source: string, { mount, superblock, data }: ParsedOptions): Step[] {
+/** Flags of a new superblock. A read-only mount of a new filesystem is read-only below too, as with mount(8). */
+export function superblockFlags({ mount, superblock }: ParsedOptions): readonly string[] {
+  return mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY ? ['ro', ...superblock] : superblock;
+}
+
+/** Source, flags and data of a new superblock. */
+export function superblockSteps(source: string, options: ParsedOptions): Step[] {
   const configure = (key: string, value: string | undefined): Step => ({
     kind: 'configure',
     context: 'context',
     key,
     value: value === undefined ? { flag: true } : { string: value },
   });
-  const flags = mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY ? ['ro', ...superblock] : superblock;
   return [
     configure('source', source),
-    ...flags.map((flag) => configure(flag, undefined)),
-    ...data.map((option) => configure(...keyAndValue(option))),
+    ...superblockFlags(options).map((flag) => configure(flag, undefined)),
+    ...options.data.map((option) => configure(...keyAndValue(option))),
   ];
 }

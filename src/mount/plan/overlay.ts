@@ -1,5 +1,9 @@
-// An overlay, its layers given to the kernel as file descriptors (Linux 6.15), so that their number and the
-// length of their paths do not matter and no temporary mount is ever visible.
+// An overlay by detached mounts, ID-mapped layer by layer; on most kernels no temporary mount is ever visible.
+//
+//   kernel   layers                                           number and paths
+//   6.15     given as file descriptors (lowerdir+)            500, of any length
+//   5.19     put under short names in a private namespace     500, of any length
+//   else     plan/classic-overlay.ts
 //
 //   per layer:  open_tree(path)                           as it is, or, ID-mapped:
 //               open_tree(path, OPEN_TREE_CLONE); mount_setattr(MOUNT_ATTR_IDMAP)
@@ -8,89 +12,41 @@
 //
 // The ids of the lower layers are mapped, not those of the overlay: the kernel cannot map an overlay, and the
 // upper layer holds what the mapped users wrote, under their own ids already.
-import { MOUNT_ATTR } from '../../sys/constants.ts';
-import { invalidMount } from '../errors.ts';
-import { type Layer, parseLowerdir, unescapePath } from '../layers.ts';
-import { keyAndValue, type ParsedOptions } from '../options.ts';
 import type { Planner } from '../plan.ts';
+import type { Upper } from '../steps/overlay.ts';
 import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
-import { attributeSteps, usernsSteps } from './attributes.ts';
+import { planAssembled } from './assembled-overlay.ts';
+import { usernsSteps } from './attributes.ts';
+import { planClassicOverlay } from './classic-overlay.ts';
 import { superblockSteps } from './filesystem.ts';
+import { finishDetached } from './finish.ts';
+import { cloneLayer, readOverlay, writableSteps } from './overlay-options.ts';
 
-/** OVL_MAX_STACK, fs/overlayfs. */
-const MAX_LAYERS = 500;
-
-export const planOverlay: Planner = ({ source, options }) => {
-  const { layers, upper, rest } = readOverlayOptions(options);
-  const mapped = options.idmap !== undefined;
-  const writable = upper !== undefined && (options.mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY) === 0;
+export const planOverlay: Planner = (mount, kernel) => {
+  const { source, options } = mount;
+  const overlay = readOverlay(options);
+  if (!kernel.has('overlay-layers-by-fd')) {
+    return kernel.has('private-namespace') ? planAssembled(mount, kernel) : planClassicOverlay(mount, kernel);
+  }
+  const { layers, upper, rest } = overlay;
   return [
     ...usernsSteps(options.idmap),
-    ...layers.flatMap((layer, i) => openLayer(layer.path, `layer${i}`, mapped)),
+    ...layers.flatMap((layer, i) => openLayer(layer.path, `layer${i}`, options.idmap !== undefined)),
     { kind: 'openFilesystem', type: 'overlay', as: 'context' },
     ...superblockSteps(source || 'overlay', rest),
     ...layers.map((layer, i) => giveLayer(layer.dataOnly ? 'datadir+' : 'lowerdir+', `layer${i}`)),
     // The kernel refuses a single lowerdir without an upperdir; an empty layer below changes nothing.
-    ...(layers.length === 1 && upper === undefined ? emptyLayer() : []),
+    ...(layers.length === 1 && upper === undefined ? [...emptyLayer(), giveLayer('lowerdir+', 'empty')] : []),
     ...(upper === undefined ? [] : giveUpper(upper)),
     { kind: 'createMount', context: 'context', as: 'mount' },
-    ...attributeSteps({ on: 'mount', options: rest, idmap: false, tree: false }),
-    ...(writable ? [{ kind: 'checkWritable', on: 'mount' } as const] : []),
+    ...writableSteps(overlay),
+    ...finishDetached({ options: rest, idmap: false, tree: false, kernel }),
   ];
 };
 
-interface Upper {
-  readonly upperdir: string;
-  readonly workdir: string;
-}
-
-interface OverlayOptions {
-  readonly layers: readonly Layer[];
-  readonly upper: Upper | undefined;
-  /** The options without the layers. */
-  readonly rest: ParsedOptions;
-}
-
-function readOverlayOptions(options: ParsedOptions): OverlayOptions {
-  const given = new Map<string, string>();
-  const data: string[] = [];
-  for (const option of options.data) {
-    const [key, value] = keyAndValue(option);
-    if (key === 'lowerdir' || key === 'upperdir' || key === 'workdir') given.set(key, value ?? '');
-    else data.push(option);
-  }
-  const lowerdir = given.get('lowerdir');
-  if (lowerdir === undefined)
-    throw invalidMount('an overlay needs lowerdir=, one layer or several, top first');
-  const layers = parseLowerdir(lowerdir, 'lowerdir');
-  if (layers.length > MAX_LAYERS) {
-    throw invalidMount(
-      `lowerdir: ${layers.length} layers, the kernel takes at most ${MAX_LAYERS}; merge some`,
-    );
-  }
-  return { layers, upper: readUpper(given), rest: { ...options, data } };
-}
-
-function readUpper(given: ReadonlyMap<string, string>): Upper | undefined {
-  const upperdir = given.get('upperdir');
-  const workdir = given.get('workdir');
-  if (!upperdir && !workdir) return undefined;
-  if (!upperdir) throw invalidMount('workdir without upperdir: give both for a writable overlay, or neither');
-  if (!workdir) {
-    throw invalidMount(
-      'upperdir without workdir: add workdir=, an empty directory on the filesystem of upperdir',
-    );
-  }
-  return { upperdir: unescapePath(upperdir), workdir: unescapePath(workdir) };
-}
-
 function openLayer(path: string, as: Slot, mapped: boolean): Step[] {
-  if (!mapped) return [{ kind: 'openPath', path, as }];
-  return [
-    { kind: 'cloneTree', path, recursive: false, as },
-    { kind: 'setAttributes', on: as, set: 0, clear: 0, recursive: false, propagation: 0, userns: 'userns' },
-  ];
+  return mapped ? cloneLayer(path, as, true) : [{ kind: 'openPath', path, as }];
 }
 
 function giveLayer(key: string, slot: Slot): Step {
@@ -110,6 +66,5 @@ function emptyLayer(): Step[] {
   return [
     { kind: 'openFilesystem', type: 'tmpfs', as: 'emptyContext' },
     { kind: 'createMount', context: 'emptyContext', as: 'empty' },
-    giveLayer('lowerdir+', 'empty'),
   ];
 }

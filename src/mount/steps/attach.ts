@@ -51,7 +51,7 @@ export const attachSteps: Rows<AttachSteps> = {
 };
 
 /** Two mounts at one place at the same time, and whoever unmounts by path takes away the other's. */
-function assertShown(mount: Slot, at: Workplace): void {
+export function assertShown(mount: Slot, at: Workplace): void {
   using shown = at.target.open();
   if (mountIdOf(at.get(mount)) === mountIdOf(shown)) return;
   throw new MountError({

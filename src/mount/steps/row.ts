@@ -10,6 +10,9 @@ import type { Target } from '../target.ts';
 /** Name of a file descriptor within one plan. */
 export type Slot = string;
 
+/** Name of the empty layer below a single lowerdir, which the kernel refuses alone without an upperdir. */
+export const EMPTY_LAYER = 'empty';
+
 /** What steps work on: the descriptors made so far and the place where the mount goes. */
 export interface Workplace {
   readonly target: Target;

@@ -1,0 +1,28 @@
+// An overlay assembled in a private mount namespace (thread/assemble.ts), where its layers have short names.
+import type { Planner } from '../plan.ts';
+import { usernsSteps } from './attributes.ts';
+import { superblockFlags } from './filesystem.ts';
+import { finishDetached } from './finish.ts';
+import { cloneLayer, readOverlay, writableSteps } from './overlay-options.ts';
+
+/** The layers put under short names where nobody sees them: for kernels that do not take layers by descriptor. */
+export const planAssembled: Planner = ({ source, options }, kernel) => {
+  const overlay = readOverlay(options);
+  const { layers, upper, rest } = overlay;
+  const slots = layers.map(({ dataOnly }, i) => ({ slot: `layer${i}`, dataOnly }));
+  return [
+    ...usernsSteps(options.idmap),
+    ...layers.flatMap((layer, i) => cloneLayer(layer.path, `layer${i}`, options.idmap !== undefined)),
+    {
+      kind: 'assembleOverlay',
+      source: source || 'overlay',
+      layers: slots,
+      upper,
+      context: kernel.api !== 'classic' && kernel.has('fsopen'),
+      data: [...superblockFlags(rest), ...rest.data],
+      as: 'mount',
+    },
+    ...writableSteps(overlay),
+    ...finishDetached({ options: rest, idmap: false, tree: false, kernel }),
+  ];
+};

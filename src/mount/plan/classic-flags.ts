@@ -1,0 +1,76 @@
+// How mount(2) says flags, options and propagation.
+import { MOUNT_ATTR, MOUNT_ATTR__ATIME, MS } from '../../sys/constants.ts';
+import { invalidMount, MountError } from '../errors.ts';
+import type { Kernel } from '../kernel.ts';
+import { escapeData } from '../layers.ts';
+import type { ParsedOptions } from '../options.ts';
+import type { Step } from '../steps.ts';
+
+/** What mount(2) reads of its data: a page with the final NUL (copy_mount_options). */
+export const DATA_BYTES = 4095;
+
+export function classicAttributeSteps(options: ParsedOptions): Step[] {
+  refuseTreeFlags(options);
+  const { set, clear } = options.mount;
+  if (set === 0 && clear === 0) return [];
+  // The access time mode is one field there, bits here: another mode takes the place of all.
+  const cleared = clear & MOUNT_ATTR__ATIME ? MS.MS_NOATIME | MS.MS_RELATIME | MS.MS_STRICTATIME : 0;
+  return [{ kind: 'remountBind', set: msFlags(set), clear: msFlags(clear & ~MOUNT_ATTR__ATIME) | cleared }];
+}
+
+export function classicPropagationSteps({ propagation }: ParsedOptions): Step[] {
+  if (propagation === undefined) return [];
+  return [{ kind: 'propagationCall', type: propagation.type, recursive: propagation.recursive }];
+}
+
+/** @throws MountError when it does not fit the page, with the remedy */
+export function classicData(options: readonly string[], remedy: string): string {
+  const data = escapeData(options);
+  const bytes = Buffer.byteLength(data);
+  if (bytes > DATA_BYTES) {
+    throw invalidMount(`the options have ${bytes} bytes, mount(2) takes ${DATA_BYTES}; ${remedy}`);
+  }
+  return data;
+}
+
+/** Flags of a new filesystem: the mount's and the superblock's. */
+export function classicFlags({ mount, superblock }: ParsedOptions): number {
+  return superblock.reduce((flags, name) => flags | (SUPERBLOCK_FLAGS[name] ?? 0), msFlags(mount.set));
+}
+
+/** Those that say "not" have no bit: it is absent. */
+const SUPERBLOCK_FLAGS: Readonly<Record<string, number>> = {
+  sync: MS.MS_SYNCHRONOUS,
+  dirsync: MS.MS_DIRSYNC,
+  mand: MS.MS_MANDLOCK,
+  lazytime: MS.MS_LAZYTIME,
+};
+
+const MS_OF: readonly [attribute: number, flag: number][] = [
+  [MOUNT_ATTR.MOUNT_ATTR_RDONLY, MS.MS_RDONLY],
+  [MOUNT_ATTR.MOUNT_ATTR_NOSUID, MS.MS_NOSUID],
+  [MOUNT_ATTR.MOUNT_ATTR_NODEV, MS.MS_NODEV],
+  [MOUNT_ATTR.MOUNT_ATTR_NOEXEC, MS.MS_NOEXEC],
+  [MOUNT_ATTR.MOUNT_ATTR_NOATIME, MS.MS_NOATIME],
+  [MOUNT_ATTR.MOUNT_ATTR_STRICTATIME, MS.MS_STRICTATIME],
+  [MOUNT_ATTR.MOUNT_ATTR_NODIRATIME, MS.MS_NODIRATIME],
+  [MOUNT_ATTR.MOUNT_ATTR_NOSYMFOLLOW, MS.MS_NOSYMFOLLOW],
+];
+
+function msFlags(attributes: number): number {
+  return MS_OF.reduce((flags, [attribute, flag]) => (attributes & attribute ? flags | flag : flags), 0);
+}
+
+export function refuseTreeFlags({ recursive }: ParsedOptions): void {
+  if (recursive.set === 0 && recursive.clear === 0) return;
+  throw unsupported('flags of a whole tree (rro, rnosuid, ...) need mount_setattr(2), Linux 5.12');
+}
+
+export function requireIdmap(kernel: Kernel): void {
+  if (kernel.has('open-tree') && kernel.has('mount-setattr') && kernel.has('move-mount')) return;
+  throw unsupported('uidmap and gidmap need open_tree(2), mount_setattr(2) and move_mount(2), Linux 5.12');
+}
+
+function unsupported(message: string): MountError {
+  return new MountError({ reason: 'kernel-unsupported', message, rolledBack: true });
+}

@@ -1,0 +1,104 @@
+// An overlay by mount(2), whose options must fit a page.
+//
+//   layers                                  way
+//   not mapped, several, fit a page         mount(2)
+//   any other, where it can be had          the private namespace (plan/assembled-overlay.ts)
+//   mapped, or a single one                 put below a temporary directory of the host for the time of the call
+//   not mapped, do not fit                  names relative to the layers' common directory
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { commonParent, escapeData, escapeLayer, type Layer } from '../layers.ts';
+import type { ParsedMount, Planner } from '../plan.ts';
+import type { Slot } from '../steps/row.ts';
+import { EMPTY_LAYER } from '../steps/row.ts';
+import type { Step } from '../steps.ts';
+import { planAssembled } from './assembled-overlay.ts';
+import { usernsSteps } from './attributes.ts';
+import {
+  classicData,
+  classicFlags,
+  classicPropagationSteps,
+  DATA_BYTES,
+  requireIdmap,
+} from './classic-flags.ts';
+import { cloneLayer, type OverlayOptions, readOverlay, writableSteps } from './overlay-options.ts';
+
+export const planClassicOverlay: Planner = (mount, kernel) => {
+  const overlay = readOverlay(mount.options);
+  const whole = overlayData(overlay, lowerdirOf(overlay.layers));
+  const fits = Buffer.byteLength(escapeData(whole)) <= DATA_BYTES;
+  const mapped = mount.options.idmap !== undefined;
+  const single = overlay.layers.length === 1 && overlay.upper === undefined;
+  if (mapped) requireIdmap(kernel);
+  if (fits && !mapped && !single)
+    return [call(mount, overlay, overlay.layers, undefined), ...finish(overlay)];
+  if (kernel.has('private-namespace')) return planAssembled(mount, kernel);
+  return mapped || single ? planTemporary(mount, overlay, single) : planRelative(mount, overlay);
+};
+
+function planTemporary(mount: ParsedMount, overlay: OverlayOptions, single: boolean): Step[] {
+  const mapped = mount.options.idmap !== undefined;
+  const slots = mapped ? overlay.layers.map((_, i) => `layer${i}`) : [];
+  // In the directory the mapped ones are called 0, 1, ...
+  const layers = overlay.layers.map((layer, i) => (mapped ? { ...layer, path: String(i) } : layer));
+  const empty = single ? [{ path: EMPTY_LAYER, dataOnly: false }] : [];
+  return [
+    ...usernsSteps(mount.options.idmap),
+    ...(mapped ? overlay.layers.flatMap(({ path: layer }, i) => cloneLayer(layer, `layer${i}`, true)) : []),
+    { kind: 'attachTemporarily', layers: slots, empty: single, location: tmpdir(), as: 'temporary' },
+    call(mount, overlay, [...layers, ...empty], 'temporary'),
+    { kind: 'removeTemporary', directory: 'temporary', layers: slots.length },
+    ...finish(overlay),
+  ];
+}
+
+function planRelative(mount: ParsedMount, overlay: OverlayOptions): Step[] {
+  const common = commonParent(overlay.layers.map(({ path: layer }) => layer));
+  const relative = overlay.layers.map((layer) => ({ ...layer, path: path.relative(common, layer.path) }));
+  return [
+    { kind: 'openPath', path: common, as: 'common' },
+    call(mount, overlay, relative, 'common'),
+    ...finish(overlay),
+  ];
+}
+
+function finish(overlay: OverlayOptions): Step[] {
+  return [
+    ...writableSteps(overlay),
+    ...classicPropagationSteps(overlay.rest),
+    { kind: 'verify', mount: 'mount' },
+  ];
+}
+
+function call(
+  { source }: ParsedMount,
+  overlay: OverlayOptions,
+  layers: readonly Layer[],
+  cwd: Slot | undefined,
+): Step {
+  const data = classicData(overlayData(overlay, lowerdirOf(layers)), 'use fewer layers or shorter paths');
+  const flags = classicFlags(overlay.rest);
+  const where = cwd === undefined ? {} : { cwd };
+  return {
+    kind: 'mountCall',
+    source: source || 'overlay',
+    type: 'overlay',
+    flags,
+    data,
+    ...where,
+    as: 'mount',
+  };
+}
+
+function lowerdirOf(layers: readonly Layer[]): string {
+  return layers
+    .map(({ path: layer, dataOnly }, i) => `${i === 0 ? '' : dataOnly ? '::' : ':'}${escapeLayer(layer)}`)
+    .join('');
+}
+
+function overlayData({ upper, rest }: OverlayOptions, lowerdir: string): string[] {
+  const upperdir = upper
+    ? [`upperdir=${escapeLayer(upper.upperdir)}`, `workdir=${escapeLayer(upper.workdir)}`]
+    : [];
+  return [`lowerdir=${lowerdir}`, ...upperdir, ...rest.data];
+}

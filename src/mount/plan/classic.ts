@@ -1,0 +1,59 @@
+// Binds and filesystems by mount(2), as containerd makes them: for kernels and sandboxes without open_tree(2) and its
+// kin. What it loses: a bind is seen for a moment without its flags; flags cannot be set for a whole tree; the kernel
+// answers with an errno and no words.
+//
+//   bind         mount(MS_BIND [| MS_REC]); mount(MS_REMOUNT | MS_BIND | flags); mount(MS_PRIVATE | ...)
+//   filesystem   mount(type, flags, data); mount(MS_PRIVATE | ...)
+//                ID-mapped, where the calls for that exist: then a mapped copy takes its place
+import { MS } from '../../sys/constants.ts';
+import type { Planner } from '../plan.ts';
+import { attributeSteps, usernsSteps } from './attributes.ts';
+import { checkBind, planBind } from './bind.ts';
+import {
+  classicAttributeSteps,
+  classicData,
+  classicFlags,
+  classicPropagationSteps,
+  refuseTreeFlags,
+  requireIdmap,
+} from './classic-flags.ts';
+
+export const planClassicBind: Planner = (mount, kernel) => {
+  const recursive = checkBind(mount);
+  if (mount.options.idmap !== undefined) {
+    requireIdmap(kernel);
+    return planBind(mount, kernel);
+  }
+  const flags = MS.MS_BIND | (recursive ? MS.MS_REC : 0);
+  return [
+    { kind: 'mountCall', source: mount.source, type: '', flags, data: '', as: 'mount' },
+    ...classicAttributeSteps(mount.options),
+    ...classicPropagationSteps(mount.options),
+    { kind: 'verify', mount: 'mount' },
+  ];
+};
+
+export const planClassicFilesystem: Planner = ({ type, source, options }, kernel) => {
+  refuseTreeFlags(options);
+  const data = classicData(options.data, 'shorten the options');
+  const flags = classicFlags(options);
+  const call = { kind: 'mountCall', source: source || 'none', type, flags, data } as const;
+  if (options.idmap === undefined) {
+    return [
+      { ...call, as: 'mount' },
+      ...classicPropagationSteps(options),
+      { kind: 'verify', mount: 'mount' },
+    ];
+  }
+  requireIdmap(kernel);
+  return [
+    ...usernsSteps(options.idmap),
+    { ...call, as: 'unmapped' },
+    { kind: 'cloneTarget', as: 'mount' },
+    ...attributeSteps({ on: 'mount', options, idmap: true, tree: false }),
+    { kind: 'detachTarget', mount: 'mount' },
+    { kind: 'attach', mount: 'mount' },
+    ...classicPropagationSteps(options),
+    { kind: 'verify', mount: 'mount' },
+  ];
+};

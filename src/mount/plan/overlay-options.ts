@@ -1,0 +1,63 @@
+// What an overlay is made of, read from its options, and the steps that every way to make one shares.
+import { MOUNT_ATTR } from '../../sys/constants.ts';
+import { invalidMount } from '../errors.ts';
+import { type Layer, parseLowerdir, unescapePath } from '../layers.ts';
+import { keyAndValue, type ParsedOptions } from '../options.ts';
+import type { Upper } from '../steps/overlay.ts';
+import type { Slot } from '../steps/row.ts';
+import type { Step } from '../steps.ts';
+
+/** OVL_MAX_STACK, fs/overlayfs. */
+const MAX_LAYERS = 500;
+
+export interface OverlayOptions {
+  readonly layers: readonly Layer[];
+  readonly upper: Upper | undefined;
+  /** The options without the layers. */
+  readonly rest: ParsedOptions;
+}
+
+export function readOverlay(options: ParsedOptions): OverlayOptions {
+  const given = new Map<string, string>();
+  const data: string[] = [];
+  for (const option of options.data) {
+    const [key, value] = keyAndValue(option);
+    if (key === 'lowerdir' || key === 'upperdir' || key === 'workdir') given.set(key, value ?? '');
+    else data.push(option);
+  }
+  const lowerdir = given.get('lowerdir');
+  if (lowerdir === undefined)
+    throw invalidMount('an overlay needs lowerdir=, one layer or several, top first');
+  const layers = parseLowerdir(lowerdir, 'lowerdir');
+  if (layers.length > MAX_LAYERS) {
+    throw invalidMount(
+      `lowerdir: ${layers.length} layers, the kernel takes at most ${MAX_LAYERS}; merge some`,
+    );
+  }
+  return { layers, upper: readUpper(given), rest: { ...options, data } };
+}
+
+function readUpper(given: ReadonlyMap<string, string>): Upper | undefined {
+  const upperdir = given.get('upperdir');
+  const workdir = given.get('workdir');
+  if (!upperdir && !workdir) return undefined;
+  if (!upperdir) throw invalidMount('workdir without upperdir: give both for a writable overlay, or neither');
+  if (!workdir) {
+    throw invalidMount(
+      'upperdir without workdir: add workdir=, an empty directory on the filesystem of upperdir',
+    );
+  }
+  return { upperdir: unescapePath(upperdir), workdir: unescapePath(workdir) };
+}
+
+export function writableSteps({ upper, rest }: OverlayOptions): Step[] {
+  const writable = upper !== undefined && (rest.mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY) === 0;
+  return writable ? [{ kind: 'checkWritable', on: 'mount' }] : [];
+}
+
+export function cloneLayer(path: string, as: Slot, mapped: boolean): Step[] {
+  const clone: Step = { kind: 'cloneTree', path, recursive: false, as };
+  if (!mapped) return [clone];
+  const map = { set: 0, clear: 0, recursive: false, propagation: 0, userns: 'userns' } as const;
+  return [clone, { kind: 'setAttributes', on: as, ...map }];
+}

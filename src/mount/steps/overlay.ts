@@ -1,0 +1,98 @@
+// Steps that make an overlay of layers that cannot be given to the kernel by descriptor.
+import { realpathSync } from 'node:fs';
+import path from 'node:path';
+import { AT_FDCWD, OPEN_TREE, STATX, STATX_MASK } from '../../sys/constants.ts';
+import { Fd } from '../../sys/fd.ts';
+import { openTree, statx } from '../../sys/syscalls.ts';
+import { MountError } from '../errors.ts';
+import { commonParent } from '../layers.ts';
+import { onThread } from '../thread/thread.ts';
+import type { Rows, Slot } from './row.ts';
+
+export interface OverlaySteps {
+  /** In a private mount namespace, where the detached layers get short names: nothing is seen on the host. */
+  readonly assembleOverlay: {
+    readonly layers: readonly { readonly slot: Slot; readonly dataOnly: boolean }[];
+    readonly upper: Upper | undefined;
+    /** Whether fsopen(2) may be used; else mount(2). */
+    readonly context: boolean;
+    readonly source: string;
+    /** Options and flags of the superblock, without layers. */
+    readonly data: readonly string[];
+    readonly as: Slot;
+  };
+}
+
+export interface Upper {
+  readonly upperdir: string;
+  readonly workdir: string;
+}
+
+export const overlaySteps: Rows<OverlaySteps> = {
+  assembleOverlay: {
+    describe: ({ layers, upper, data, as }) => {
+      const lowerdir = layers
+        .map(({ slot, dataOnly }, i) => `${i === 0 ? '' : dataOnly ? '::' : ':'}${slot}`)
+        .join('');
+      const upperdir = upper ? [`upperdir=${upper.upperdir}`, `workdir=${upper.workdir}`] : [];
+      return `${as} = overlay(${[`lowerdir=${lowerdir}`, ...upperdir, ...data].join(', ')}) in a private mount namespace`;
+    },
+    apply: ({ layers, upper, context, source, data, as }, at) => {
+      using held = upper === undefined ? undefined : cloneOfBoth(upper);
+      const mount = onThread('private', 'assembleOverlay', {
+        context,
+        source,
+        data,
+        layers: layers.map(({ slot, dataOnly }) => ({ fd: at.get(slot).number, dataOnly })),
+        upper: held && { fd: held.fd.number, upperdir: held.upperdir, workdir: held.workdir },
+      });
+      at.put(as, new Fd(mount));
+    },
+    explain: (errno) =>
+      errno === 'EINVAL'
+        ? {
+            reason: 'invalid-mount',
+            meaning: 'the overlay does not take one of its options or layers; the kernel log may say which',
+          }
+        : undefined,
+  },
+};
+
+interface HeldUpper extends Upper, Disposable {
+  readonly fd: Fd;
+}
+
+/**
+ * A copy of the mount that has both directories, from their common parent down. They must be on one mount: the
+ * kernel wants it, and a mount point in between would not be in the copy.
+ */
+function cloneOfBoth({ upperdir, workdir }: Upper): HeldUpper {
+  const [upper, work] = [realpathOf('upperdir', upperdir), realpathOf('workdir', workdir)];
+  const parent = commonParent([upper, work]);
+  const ids = [parent, upper, work].map(
+    (directory) => statx(AT_FDCWD, directory, STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId,
+  );
+  if (new Set(ids).size > 1) {
+    throw new MountError({
+      reason: 'invalid-mount',
+      message: `upperdir ${upperdir} and workdir ${workdir} must be two directories of the same mount`,
+      rolledBack: true,
+    });
+  }
+  const fd = openTree(AT_FDCWD, parent, OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC);
+  return {
+    fd,
+    upperdir: path.relative(parent, upper),
+    workdir: path.relative(parent, work),
+    [Symbol.dispose]: () => fd[Symbol.dispose](),
+  };
+}
+
+function realpathOf(field: string, directory: string): string {
+  try {
+    return realpathSync(directory);
+  } catch (error) {
+    const message = `${field} ${directory} does not exist or cannot be reached`;
+    throw new MountError({ reason: 'source-not-found', message, rolledBack: true }, { cause: error });
+  }
+}

@@ -1,0 +1,32 @@
+// What a thread of thread.ts can be asked to do. File descriptors go by number: threads share them.
+
+export interface Jobs {
+  /** mount(2) with the working directory at `cwd`. `target` is absolute. */
+  readonly mountAt: {
+    readonly args: {
+      readonly cwd: number;
+      readonly source: string;
+      readonly target: string;
+      readonly type: string;
+      readonly flags: number;
+      readonly data: string;
+    };
+    readonly result: null;
+  };
+  /** An overlay of detached mounts, as a detached mount: its descriptor. Closes none of those it was given. */
+  readonly assembleOverlay: { readonly args: OverlayParts; readonly result: number };
+}
+
+export interface OverlayParts {
+  /** Whether fsopen(2) may be used; else mount(2). */
+  readonly context: boolean;
+  readonly source: string;
+  /** Superblock flags and options of the overlay, without layers, each `key` or `key=value`. */
+  readonly data: readonly string[];
+  readonly layers: readonly { readonly fd: number; readonly dataOnly: boolean }[];
+  /** Both directories, relative to the mount that holds them. */
+  readonly upper: { readonly fd: number; readonly upperdir: string; readonly workdir: string } | undefined;
+}
+
+export type JobName = keyof Jobs;
+export type Job = { [K in JobName]: { readonly name: K; readonly args: Jobs[K]['args'] } }[JobName];

@@ -1,0 +1,75 @@
+// The thread's own code. All modules are loaded before it leaves the file system behind: in a private namespace it
+// cannot open a file any more.
+import { workerData } from 'node:worker_threads';
+import { CLONE, MS, UMOUNT } from '../../sys/constants.ts';
+import { SyscallError } from '../../sys/errors.ts';
+import { Fd } from '../../sys/fd.ts';
+import { chdir, fchdir, mount, pivotRoot, umount2, unshare } from '../../sys/syscalls.ts';
+import { assembleOverlay } from './assemble.ts';
+import type { Job } from './jobs.ts';
+import type { Answer, ThreadData } from './thread.ts';
+
+const { kind, port, signal } = workerData as ThreadData;
+
+const SETUP = {
+  cwd: () => unshare(CLONE.CLONE_FS),
+  private: enterPrivateNamespace,
+};
+
+answer(() => {
+  SETUP[kind]();
+  return null;
+});
+port.on('message', (job: Job) => answer(() => run(job)));
+
+function run(job: Job): unknown {
+  switch (job.name) {
+    case 'mountAt': {
+      const { cwd, source, target, type, flags, data } = job.args;
+      const directory = new Fd(cwd);
+      try {
+        fchdir(directory);
+      } finally {
+        directory.release(); // the caller's
+      }
+      mount(source, target, type, flags, data);
+      return null;
+    }
+    case 'assembleOverlay':
+      return assembleOverlay(job.args);
+  }
+}
+
+function answer(work: () => unknown): void {
+  port.postMessage(outcome(work));
+  Atomics.store(signal, 0, 1);
+  Atomics.notify(signal, 0);
+}
+
+function outcome(work: () => unknown): Answer {
+  try {
+    return { result: work() };
+  } catch (error) {
+    if (error instanceof SyscallError) {
+      const { syscall, args, errno, kernelMessage } = error;
+      return { syscall: { syscall, args, errno, ...(kernelMessage !== undefined && { kernelMessage }) } };
+    }
+    return { problem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/**
+ * A namespace with nothing of the host in it, which would otherwise be kept busy by it: an empty tmpfs takes the
+ * root's place and the old root is detached (pivot_root(2), "pivot_root(".", ".")").
+ */
+function enterPrivateNamespace(): void {
+  unshare(CLONE.CLONE_NEWNS | CLONE.CLONE_FS);
+  mount(null, '/', null, MS.MS_REC | MS.MS_PRIVATE, null);
+  // Any directory that is there for certain: it is covered in this namespace alone.
+  const place = '/proc';
+  mount('private', place, 'tmpfs', 0, 'mode=700');
+  chdir(place);
+  pivotRoot('.', '.');
+  umount2('.', UMOUNT.MNT_DETACH);
+  chdir('/');
+}
