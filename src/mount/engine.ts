@@ -47,12 +47,18 @@ async function whileBusy(
   { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {},
 ): Promise<number> {
   const deadline = performance.now() + timeoutMs;
+  let before = 0;
   for (let tries = 1; ; tries++) {
     try {
-      return await unmount(request, { timeoutMs: deadline - performance.now() });
+      return before + (await unmount(request, { timeoutMs: deadline - performance.now() }));
     } catch (error) {
-      const busy = error instanceof MountError && error.reason === 'busy';
-      if (!busy || tries >= BUSY_TRIES || performance.now() + BUSY_WAIT_MS > deadline) throw error;
+      if (!(error instanceof MountError) || error.reason !== 'busy') throw error;
+      before += error.unmounted ?? 0;
+      // The one that was asked for is gone: the next one there is somebody else's.
+      const done = before > 0 && request.all !== true;
+      if (done || tries >= BUSY_TRIES || performance.now() + BUSY_WAIT_MS > deadline) {
+        throw new MountError({ ...error.toInit(), rolledBack: before === 0, unmounted: before });
+      }
       await sleep(BUSY_WAIT_MS);
     }
   }

@@ -41,6 +41,8 @@ export interface MountErrorInit {
   readonly rolledBack: boolean;
   /** The errno of the failed call by name, where a call failed. */
   readonly errno?: string | undefined;
+  /** How many mounts an unmount had taken away by then. */
+  readonly unmounted?: number | undefined;
 }
 
 export class MountError extends Error {
@@ -48,16 +50,19 @@ export class MountError extends Error {
   readonly reason: MountReason;
   readonly rolledBack: boolean;
   readonly errno: string | undefined;
+  readonly unmounted: number | undefined;
 
   constructor(init: MountErrorInit, options?: ErrorOptions) {
     super(init.message, options);
     this.reason = init.reason;
     this.rolledBack = init.rolledBack;
     this.errno = init.errno;
+    this.unmounted = init.unmounted;
   }
 
   toInit(): MountErrorInit {
-    return { reason: this.reason, message: this.message, rolledBack: this.rolledBack, errno: this.errno };
+    const { reason, message, rolledBack, errno, unmounted } = this;
+    return { reason, message, rolledBack, errno, unmounted };
   }
 }
 

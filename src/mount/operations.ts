@@ -82,9 +82,9 @@ export const operationsOn = (kernel: Kernel): Operations => ({
   },
 
   unmount({ target: spec, lazy = false, all = false, remove }) {
+    let count = 0;
     try {
       using target = openTarget(spec);
-      let count = 0;
       while (unmountTop(target, { lazy })) {
         count++;
         if (!all) break;
@@ -93,7 +93,11 @@ export const operationsOn = (kernel: Kernel): Operations => ({
       return count;
     } catch (error) {
       if (isGone(error)) return 0;
-      throw toMountError(error, false);
+      throw new MountError({
+        ...toMountError(error, true).toInit(),
+        rolledBack: count === 0,
+        unmounted: count,
+      });
     }
   },
 

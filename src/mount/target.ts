@@ -48,7 +48,11 @@ export function openTarget(spec: TargetSpec): Target {
     pathByParent: `/proc/self/fd/${parent.number}/${name}`,
     open() {
       try {
-        return openPathAt(parent, name, O.O_NOFOLLOW);
+        using opened = openPathAt(parent, name, O.O_NOFOLLOW);
+        // O_PATH with O_NOFOLLOW opens the link itself (open(2)), and mounts on it would hide from its users.
+        if (kindOf(opened) === S_IFLNK)
+          throw fail('bad-target', 'is a symbolic link; name what it points to');
+        return new Fd(opened.release());
       } catch (error) {
         if (hasErrno(error, 'ENOENT')) throw fail('bad-target', 'does not exist', error);
         throw error;
@@ -66,8 +70,9 @@ export function openTarget(spec: TargetSpec): Target {
       } catch (error) {
         if (!hasErrno(error, 'EEXIST')) throw fail('bad-target', 'cannot be made', error);
       }
-      const isDirectory = (this.stat(STATX_MASK.STATX_BASIC_STATS).mode & S_IFMT) === S_IFDIR;
-      if (isDirectory !== (kind === 'directory')) throw fail('bad-target', `exists and is not a ${kind}`);
+      using there = this.open();
+      if (isDirectory(there) !== (kind === 'directory'))
+        throw fail('bad-target', `exists and is not a ${kind}`);
       return false;
     },
     remove(kind) {
@@ -75,6 +80,7 @@ export function openTarget(spec: TargetSpec): Target {
         unlinkat(parent, name, kind === 'directory' ? AT_REMOVEDIR : 0);
       } catch (error) {
         if (hasErrno(error, 'ENOENT')) return;
+        if (hasErrno(error, 'EBUSY')) throw fail('busy', 'something is mounted there still', error);
         if (hasErrno(error, 'ENOTEMPTY')) {
           throw fail('target-not-empty', 'has files in it that are not ours; move them away', error);
         }
@@ -85,8 +91,20 @@ export function openTarget(spec: TargetSpec): Target {
   };
 }
 
+/** File types of `st_mode` (inode(7)). */
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
+const S_IFLNK = 0o120000;
+
+function kindOf(fd: Fd): number {
+  const flags = STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC;
+  return statx(fd, '', flags, STATX_MASK.STATX_BASIC_STATS).mode & S_IFMT;
+}
+
+/** Whether the kernel takes it for a directory, on which only directories can be mounted. */
+export function isDirectory(fd: Fd): boolean {
+  return kindOf(fd) === S_IFDIR;
+}
 
 function openParent({ path: target, beneath }: TargetSpec): Fd {
   const fail = (why: string, cause?: unknown) =>
@@ -100,7 +118,7 @@ function openParent({ path: target, beneath }: TargetSpec): Fd {
     if (beneath === undefined) return new Fd(openSync(directory, O.O_PATH | O.O_DIRECTORY));
     using root = new Fd(openSync(beneath, O.O_PATH | O.O_DIRECTORY));
     const below = path.relative(beneath, directory);
-    if (below.startsWith('..') || path.isAbsolute(below)) throw fail(`must lie below ${beneath}`);
+    if (below === '..' || below.startsWith('../')) throw fail(`must lie below ${beneath}`);
     return openBeneath(root, below || '.');
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) throw fail(`its parent directory does not exist`, error);

@@ -99,7 +99,7 @@ export interface Syscall<A extends readonly Arg<never>[], R> {
   (...values: Values<A>): R;
   /**
    * Makes the call on libuv's thread pool. Not for anything that may touch a foreign filesystem: a hung call
-   * keeps its thread for ever and there are four of them.
+   * keeps its thread for ever and there are four of them. koffi takes 256 at a time, and rejects more.
    */
   readonly async: (...values: Values<A>) => Promise<R>;
   /** The call as strace would print it. */

@@ -160,6 +160,11 @@ export function statx(at: Parameters<typeof statxCall>[0], path: string, flag: n
   return decodeStatx(buffer);
 }
 
+/** The id, as mountinfo shows it, of the mount behind an fd. Asks no server. */
+export function mountIdOf(at: Fd): bigint {
+  return statx(at, '', STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId;
+}
+
 /** Statistics of the filesystem behind an fd, O_PATH too. Asks its server, and hangs with it. */
 export function fstatfs(at: Fd): Statfs {
   const buffer = Buffer.alloc(STATFS_SIZE);
@@ -223,6 +228,7 @@ function kernelMessages(context: Fd): string[] {
     } catch {
       return messages; // ENODATA: the queue is empty.
     }
+    if (length === 0) return messages;
     const message = buffer.toString('utf8', 0, length).trim();
     messages.push(message.startsWith('e ') ? message.slice(2) : message);
   }

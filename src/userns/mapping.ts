@@ -18,6 +18,8 @@ export interface UserMapping {
 
 /** The kernel takes no more extents than this (UID_GID_MAP_MAX_EXTENTS). */
 const MAX_EXTENTS = 340;
+/** A write to uid_map must be smaller than a page (map_write, kernel/user_namespace.c). */
+const MAX_MAP_BYTES = 4095;
 /** Ids are 32 bits, and the last one, (uid_t) -1, means "no id". */
 const MAX_ID = 2 ** 32 - 2;
 
@@ -53,6 +55,11 @@ export function parseIdMapping(text: string, field: string): IdMapping {
       const [a, b] = overlap.map(formatExtent);
       throw new MappingError(`${field}: ${a} and ${b} overlap in their ${side} ids; each id maps once`);
     }
+  }
+  if (formatKernelMap(extents).length > MAX_MAP_BYTES) {
+    throw new MappingError(
+      `${field}: the kernel reads a mapping of less than a page, and this one has ${formatKernelMap(extents).length} bytes; use fewer extents`,
+    );
   }
   return extents;
 }

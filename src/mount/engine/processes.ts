@@ -42,6 +42,7 @@ export function processEngine({ processes, kernel = {} }: ProcessEngineOptions):
   const queue: Pending[] = [];
   const idle: ChildProcess[] = [];
   const working = new Map<ChildProcess, Pending>();
+  let disposed = false;
 
   function dispatch(): void {
     while (queue.length > 0 && working.size < processes) {
@@ -58,13 +59,26 @@ export function processEngine({ processes, kernel = {} }: ProcessEngineOptions):
 
   function start(): ChildProcess {
     const child = forkChild(kernel);
+    // A fork that failed has no exit.
+    child.on('error', (error) => {
+      const job = working.get(child)?.job;
+      if (job) settle(child, failed('engine-lost', job, `could not be begun: ${error.message}`, true));
+    });
     child.on('message', (answer) => settle(child, answer as Answer));
     child.on('exit', (code, signal) => {
       const at = idle.indexOf(child);
       if (at !== -1) idle.splice(at, 1);
       const job = working.get(child)?.job;
       if (job)
-        settle(child, failed('engine-lost', job, `its process ended (${signal ?? `status ${code}`})`, false));
+        settle(
+          child,
+          failed(
+            'engine-lost',
+            job,
+            `was interrupted: its process ended (${signal ?? `status ${code}`})`,
+            false,
+          ),
+        );
     });
     return child;
   }
@@ -74,7 +88,7 @@ export function processEngine({ processes, kernel = {} }: ProcessEngineOptions):
     const pending = working.get(child);
     working.delete(child);
     pending?.settle(answer);
-    if (child.connected && child.signalCode === null && !child.killed) {
+    if (child.connected && child.exitCode === null && child.signalCode === null && !child.killed) {
       letGo(child);
       idle.push(child);
     }
@@ -111,11 +125,16 @@ export function processEngine({ processes, kernel = {} }: ProcessEngineOptions):
             else resolve(answer.result as Results[K]);
           },
         };
+        if (disposed) {
+          pending.settle(failed('engine-lost', pending.job, 'was not begun: the engine is shut down', true));
+          return;
+        }
         queue.push(pending);
         dispatch();
       });
     },
     async [Symbol.asyncDispose]() {
+      disposed = true;
       for (const pending of queue.splice(0)) {
         pending.settle(failed('engine-lost', pending.job, 'was not begun: the engine is shut down', true));
       }

@@ -3,19 +3,35 @@ import { MOUNT_ATTR, MOUNT_ATTR__ATIME, MS } from '../../sys/constants.ts';
 import { invalidMount, MountError } from '../errors.ts';
 import type { Kernel } from '../kernel.ts';
 import { escapeData } from '../layers.ts';
-import type { ParsedOptions } from '../options.ts';
+import type { AttributeChange, ParsedOptions } from '../options.ts';
 import type { Step } from '../steps.ts';
 
 /** What mount(2) reads of its data: a page with the final NUL (copy_mount_options). */
 export const DATA_BYTES = 4095;
 
-export function classicAttributeSteps(options: ParsedOptions): Step[] {
-  refuseTreeFlags(options);
-  const { set, clear } = options.mount;
+/** Flags of what is at the target; those of a whole tree where the kernel has the call for that. */
+export function classicAttributeSteps(options: ParsedOptions, kernel: Kernel): Step[] {
+  return [...treeSteps(options, kernel), ...topSteps(options.mount)];
+}
+
+function treeSteps({ recursive }: ParsedOptions, kernel: Kernel): Step[] {
+  if (recursive.set === 0 && recursive.clear === 0) return [];
+  if (!kernel.has('mount-setattr')) {
+    throw unsupported('flags of a whole tree (rro, rnosuid, ...) need mount_setattr(2), Linux 5.12');
+  }
+  return [{ kind: 'setAttributes', on: 'mount', ...recursive, recursive: true, propagation: 0 }];
+}
+
+function topSteps({ set, clear }: AttributeChange): Step[] {
   if (set === 0 && clear === 0) return [];
-  // The access time mode is one field there, bits here: another mode takes the place of all.
-  const cleared = clear & MOUNT_ATTR__ATIME ? MS.MS_NOATIME | MS.MS_RELATIME | MS.MS_STRICTATIME : 0;
-  return [{ kind: 'remountBind', set: msFlags(set), clear: msFlags(clear & ~MOUNT_ATTR__ATIME) | cleared }];
+  if (!(clear & MOUNT_ATTR__ATIME))
+    return [{ kind: 'remountBind', set: msFlags(set), clear: msFlags(clear) }];
+  // The access time mode is one field there and bits here, of which a remount without any keeps what was.
+  const mode = set & MOUNT_ATTR__ATIME ? 0 : MS.MS_RELATIME;
+  const modes = MS.MS_NOATIME | MS.MS_RELATIME | MS.MS_STRICTATIME;
+  return [
+    { kind: 'remountBind', set: msFlags(set) | mode, clear: msFlags(clear & ~MOUNT_ATTR__ATIME) | modes },
+  ];
 }
 
 export function classicPropagationSteps({ propagation }: ParsedOptions): Step[] {
@@ -59,11 +75,6 @@ const MS_OF: readonly [attribute: number, flag: number][] = [
 
 function msFlags(attributes: number): number {
   return MS_OF.reduce((flags, [attribute, flag]) => (attributes & attribute ? flags | flag : flags), 0);
-}
-
-export function refuseTreeFlags({ recursive }: ParsedOptions): void {
-  if (recursive.set === 0 && recursive.clear === 0) return;
-  throw unsupported('flags of a whole tree (rro, rnosuid, ...) need mount_setattr(2), Linux 5.12');
 }
 
 export function requireIdmap(kernel: Kernel): void {

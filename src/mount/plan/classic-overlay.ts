@@ -78,6 +78,10 @@ function call(
 ): Step {
   const data = classicData(overlayData(overlay, lowerdirOf(layers)), 'use fewer layers or shorter paths');
   const flags = classicFlags(overlay.rest);
+  // Of those that are named relative to a directory, only we know where it is.
+  const paths = [...layers.map(({ path: layer }) => layer), ...Object.values(overlay.upper ?? {})].filter(
+    path.isAbsolute,
+  );
   const where = cwd === undefined ? {} : { cwd };
   return {
     kind: 'mountCall',
@@ -85,6 +89,7 @@ function call(
     type: 'overlay',
     flags,
     data,
+    paths,
     ...where,
     as: 'mount',
   };

@@ -14,7 +14,6 @@ import {
   classicData,
   classicFlags,
   classicPropagationSteps,
-  refuseTreeFlags,
   requireIdmap,
 } from './classic-flags.ts';
 
@@ -26,18 +25,25 @@ export const planClassicBind: Planner = (mount, kernel) => {
   }
   const flags = MS.MS_BIND | (recursive ? MS.MS_REC : 0);
   return [
-    { kind: 'mountCall', source: mount.source, type: '', flags, data: '', as: 'mount' },
-    ...classicAttributeSteps(mount.options),
+    {
+      kind: 'mountCall',
+      source: mount.source,
+      type: '',
+      flags,
+      data: '',
+      paths: [mount.source],
+      as: 'mount',
+    },
+    ...classicAttributeSteps(mount.options, kernel),
     ...classicPropagationSteps(mount.options),
     { kind: 'verify', mount: 'mount' },
   ];
 };
 
 export const planClassicFilesystem: Planner = ({ type, source, options }, kernel) => {
-  refuseTreeFlags(options);
   const data = classicData(options.data, 'shorten the options');
   const flags = classicFlags(options);
-  const call = { kind: 'mountCall', source: source || 'none', type, flags, data } as const;
+  const call = { kind: 'mountCall', source: source || 'none', type, flags, data, paths: [] } as const;
   if (options.idmap === undefined) {
     return [
       { ...call, as: 'mount' },

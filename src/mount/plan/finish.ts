@@ -19,7 +19,7 @@ export function finishDetached({ options, idmap, tree, kernel }: Detached): Step
   const attach: Step = { kind: 'attach', mount: 'mount' };
   const verify: Step = { kind: 'verify', mount: 'mount' };
   if (!kernel.has('mount-setattr')) {
-    return [attach, ...classicAttributeSteps(options), ...classicPropagationSteps(options), verify];
+    return [attach, ...classicAttributeSteps(options, kernel), ...classicPropagationSteps(options), verify];
   }
   const { propagation } = options;
   const propagate: Step[] = propagation

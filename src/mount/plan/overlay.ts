@@ -13,7 +13,7 @@
 // The ids of the lower layers are mapped, not those of the overlay: the kernel cannot map an overlay, and the
 // upper layer holds what the mapped users wrote, under their own ids already.
 import type { Planner } from '../plan.ts';
-import type { Upper } from '../steps/overlay.ts';
+import { sameMountMessage, type Upper } from '../steps/overlay.ts';
 import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 import { planAssembled } from './assembled-overlay.ts';
@@ -53,10 +53,12 @@ function giveLayer(key: string, slot: Slot): Step {
   return { kind: 'configure', context: 'context', key, value: { fd: slot } };
 }
 
-function giveUpper({ upperdir, workdir }: Upper): Step[] {
+function giveUpper(both: Upper): Step[] {
+  const { upperdir, workdir } = both;
   return [
     { kind: 'openPath', path: upperdir, as: 'upper' },
     { kind: 'openPath', path: workdir, as: 'work' },
+    { kind: 'checkSameMount', slots: ['upper', 'work'], message: sameMountMessage(both) },
     giveLayer('upperdir', 'upper'),
     giveLayer('workdir', 'work'),
   ];

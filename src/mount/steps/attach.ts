@@ -1,9 +1,9 @@
 // Steps that make a finished mount visible, and what only holds from then on.
 import { renderFlags } from '../../sys/bind.ts';
-import { MOUNT_SETATTR, MOVE_MOUNT, PROPAGATION, STATX, STATX_MASK } from '../../sys/constants.ts';
-import type { Fd } from '../../sys/fd.ts';
-import { mountSetattr, moveMount, statx } from '../../sys/syscalls.ts';
+import { MOUNT_SETATTR, MOVE_MOUNT, PROPAGATION } from '../../sys/constants.ts';
+import { mountIdOf, mountSetattr, moveMount } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
+import { isDirectory } from '../target.ts';
 import { unmountTop } from '../unmount.ts';
 import type { Rows, Slot, Workplace } from './row.ts';
 
@@ -21,6 +21,13 @@ export const attachSteps: Rows<AttachSteps> = {
     describe: ({ mount }) => `move_mount(${mount}, target)`,
     apply: ({ mount }, at) => {
       using target = at.target.open();
+      if (isDirectory(at.get(mount)) !== isDirectory(target)) {
+        throw new MountError({
+          reason: 'bad-target',
+          message: `target ${at.target.path}: it and the source must both be directories, or neither`,
+          rolledBack: true,
+        });
+      }
       const both = MOVE_MOUNT.MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT.MOVE_MOUNT_T_EMPTY_PATH;
       moveMount(at.get(mount), '', target, '', both);
     },
@@ -28,10 +35,6 @@ export const attachSteps: Rows<AttachSteps> = {
       assertShown(mount, at);
       unmountTop(at.target, { lazy: true });
     },
-    explain: (errno) =>
-      errno === 'ENOTDIR'
-        ? { reason: 'bad-target', meaning: 'source and target must both be directories, or both be files' }
-        : undefined,
   },
   setPropagation: {
     describe: ({ on, type, recursive }) =>
@@ -59,8 +62,4 @@ export function assertShown(mount: Slot, at: Workplace): void {
     message: `${at.target.path} shows another mount than the one just made: someone else mounts there at the same time`,
     rolledBack: false,
   });
-}
-
-function mountIdOf(fd: Fd): bigint {
-  return statx(fd, '', STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId;
 }

@@ -2,7 +2,7 @@
 //
 // A slot that such a step fills refers to the top of the target at that moment: later steps and `verify` compare
 // against it, and undo takes away what it refers to and nothing else.
-import { mkdtempSync, readlinkSync, rmdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readlinkSync, rmdirSync } from 'node:fs';
 import path from 'node:path';
 import { renderFlags } from '../../sys/bind.ts';
 import { AT_FDCWD, MOVE_MOUNT, MS, O, OPEN_TREE, ST, UMOUNT } from '../../sys/constants.ts';
@@ -23,6 +23,8 @@ export interface ClassicSteps {
     /** MS flags. */
     readonly flags: number;
     readonly data: string;
+    /** What must exist, to be named when it does not. */
+    readonly paths: readonly string[];
     readonly cwd?: Slot;
     readonly as: Slot;
   };
@@ -64,18 +66,23 @@ export const classicSteps: Rows<ClassicSteps> = {
       assertShown(as, at);
       unmountTop(at.target, { lazy: true });
     },
-    explain: (errno, { source, type }) => {
+    explain: (errno, { type, paths }) => {
       if (errno === 'ENODEV') {
         return {
           reason: 'kernel-unsupported',
           meaning: `this kernel has no filesystem ${type}; see /proc/filesystems`,
         };
       }
-      if (errno === 'ENOENT')
+      if (errno === 'ENOTDIR') {
+        return { reason: 'bad-target', meaning: 'target and source must both be directories, or neither' };
+      }
+      const missing = errno === 'ENOENT' ? paths.find((needed) => !existsSync(needed)) : undefined;
+      if (missing !== undefined) {
         return {
           reason: 'source-not-found',
-          meaning: `${source}, or a directory in its options, does not exist`,
+          meaning: `the ${type === '' ? 'source' : 'directory'} ${missing} does not exist`,
         };
+      }
       if (errno === 'EINVAL' && type !== '') {
         return {
           reason: 'invalid-mount',

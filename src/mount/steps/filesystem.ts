@@ -53,6 +53,13 @@ export const filesystemSteps: Rows<FilesystemSteps> = {
       fsconfig(at.get(context), { by: 'create' });
       at.put(as, fsmount(at.get(context), 1, 0));
     },
+    explain: (errno) =>
+      errno === 'ENOTBLK'
+        ? {
+            reason: 'invalid-mount',
+            meaning: 'the source must be a block device; an image file needs the option loop',
+          }
+        : undefined,
   },
   checkWritable: {
     describe: ({ on }) => `check that ${on} is writable`,

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { AT_FDCWD, OPEN_TREE, STATX, STATX_MASK } from '../../sys/constants.ts';
 import { Fd } from '../../sys/fd.ts';
 import { openTree, statx } from '../../sys/syscalls.ts';
-import { MountError } from '../errors.ts';
+import { invalidMount, MountError } from '../errors.ts';
 import { commonParent } from '../layers.ts';
 import { onThread } from '../thread/thread.ts';
 import type { Rows, Slot } from './row.ts';
@@ -69,16 +69,8 @@ interface HeldUpper extends Upper, Disposable {
 function cloneOfBoth({ upperdir, workdir }: Upper): HeldUpper {
   const [upper, work] = [realpathOf('upperdir', upperdir), realpathOf('workdir', workdir)];
   const parent = commonParent([upper, work]);
-  const ids = [parent, upper, work].map(
-    (directory) => statx(AT_FDCWD, directory, STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId,
-  );
-  if (new Set(ids).size > 1) {
-    throw new MountError({
-      reason: 'invalid-mount',
-      message: `upperdir ${upperdir} and workdir ${workdir} must be two directories of the same mount`,
-      rolledBack: true,
-    });
-  }
+  const ids = [parent, upper, work].map(mountIdAt);
+  if (new Set(ids).size > 1) throw invalidMount(sameMountMessage({ upperdir, workdir }));
   const fd = openTree(AT_FDCWD, parent, OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC);
   return {
     fd,
@@ -86,6 +78,14 @@ function cloneOfBoth({ upperdir, workdir }: Upper): HeldUpper {
     workdir: path.relative(parent, work),
     [Symbol.dispose]: () => fd[Symbol.dispose](),
   };
+}
+
+export function sameMountMessage({ upperdir, workdir }: Upper): string {
+  return `upperdir ${upperdir} and workdir ${workdir} must be two directories of the same mount`;
+}
+
+function mountIdAt(directory: string): bigint {
+  return statx(AT_FDCWD, directory, STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId;
 }
 
 function realpathOf(field: string, directory: string): string {

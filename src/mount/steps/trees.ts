@@ -2,7 +2,8 @@
 import { renderFlags } from '../../sys/bind.ts';
 import { AT_FDCWD, MOUNT_ATTR, MOUNT_SETATTR, OPEN_TREE, PROPAGATION } from '../../sys/constants.ts';
 import type { ErrnoName } from '../../sys/errors.ts';
-import { mountSetattr, openTree } from '../../sys/syscalls.ts';
+import { mountIdOf, mountSetattr, openTree } from '../../sys/syscalls.ts';
+import { invalidMount } from '../errors.ts';
 import type { Explanation, Rows, Slot } from './row.ts';
 
 export interface TreeSteps {
@@ -10,6 +11,8 @@ export interface TreeSteps {
   readonly cloneTree: { readonly path: string; readonly recursive: boolean; readonly as: Slot };
   /** A reference to `path` that does nothing but point at it (O_PATH). */
   readonly openPath: { readonly path: string; readonly as: Slot };
+  /** The kernel wants upperdir and workdir on one mount, and would not say so. */
+  readonly checkSameMount: { readonly slots: readonly Slot[]; readonly message: string };
   readonly setAttributes: {
     readonly on: Slot;
     readonly set: number;
@@ -41,6 +44,12 @@ export const treeSteps: Rows<TreeSteps> = {
     describe: ({ path, as }) => `${as} = open_tree(${JSON.stringify(path)}, 0)`,
     apply: ({ path, as }, at) => at.put(as, openTree(AT_FDCWD, path, OPEN_TREE.OPEN_TREE_CLOEXEC)),
     explain: explainPath('the directory'),
+  },
+  checkSameMount: {
+    describe: ({ slots }) => `check that ${slots.join(' and ')} are on one mount`,
+    apply: ({ slots, message }, at) => {
+      if (new Set(slots.map((slot) => mountIdOf(at.get(slot)))).size > 1) throw invalidMount(message);
+    },
   },
   setAttributes: {
     describe: ({ on, set, clear, recursive, propagation, userns }) => {

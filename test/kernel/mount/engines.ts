@@ -8,13 +8,46 @@ import { type MountInfo, readMountinfo } from '../../../src/mount/mountinfo.ts';
 import { descendants, openDescriptors } from '../../support/leaks.ts';
 import { needRoot } from '../../support/need.ts';
 
-const ENGINES: Readonly<Record<string, () => Engine>> = {
-  'localEngine()': localEngine,
-  'processEngine({processes: 2})': () => processEngine({ processes: 2 }),
-};
+interface EngineRow {
+  readonly name: string;
+  readonly make: () => Engine;
+  /** How this engine may make an overlay of many layers. */
+  readonly tier: Tier;
+}
+
+/**
+ * fd        layers given by descriptor
+ * private   layers put into a private mount namespace
+ * classic   mount(2), and the private mount namespace where that is not enough
+ * host      mount(2), and a temporary directory of the host where that is not enough
+ */
+export type Tier = 'fd' | 'private' | 'classic' | 'host';
+
+const LAYERS = 'overlay-layers-by-fd';
+const ENGINES: readonly EngineRow[] = [
+  { name: 'localEngine()', make: localEngine, tier: 'fd' },
+  { name: 'processEngine({processes: 2})', make: () => processEngine({ processes: 2 }), tier: 'fd' },
+  {
+    name: 'localEngine, layers in a private namespace',
+    make: () => localEngine({ disabled: [LAYERS] }),
+    tier: 'private',
+  },
+  {
+    name: 'processEngine, layers in a private namespace',
+    make: () => processEngine({ processes: 2, kernel: { disabled: [LAYERS] } }),
+    tier: 'private',
+  },
+  { name: 'localEngine, classic', make: () => localEngine({ api: 'classic' }), tier: 'classic' },
+  {
+    name: 'localEngine, classic, layers on the host',
+    make: () => localEngine({ api: 'classic', disabled: ['private-namespace'] }),
+    tier: 'host',
+  },
+];
 
 /** What a test gets: the engine, and the most common calls of it. */
 export interface Bench {
+  readonly tier: Tier;
   readonly engine: Engine;
   /** Mounts at a directory that is made if need be. */
   mount(mount: Mount, target: string): Promise<void>;
@@ -26,7 +59,7 @@ export interface Bench {
 
 /** The suite once per engine, whose name is in the title. */
 export function describeEngines(title: string, suite: (bench: Bench) => void): void {
-  for (const [name, make] of Object.entries(ENGINES)) {
+  for (const { name, make, tier } of ENGINES) {
     describe(`${title}, by ${name}`, () => {
       let engine: Engine | undefined;
       before(function () {
@@ -35,6 +68,7 @@ export function describeEngines(title: string, suite: (bench: Bench) => void): v
       });
       after(() => engine?.[Symbol.asyncDispose]());
       suite({
+        tier,
         get engine() {
           if (engine === undefined) throw new Error('the engine is there when the tests run, not before');
           return engine;
@@ -52,6 +86,11 @@ export function describeEngines(title: string, suite: (bench: Bench) => void): v
       });
     });
   }
+}
+
+/** Whether this tier makes filesystems by calls that say in words what they refuse; mount(2) has an errno only. */
+export function spoken({ tier }: Bench): boolean {
+  return tier === 'fd' || tier === 'private';
 }
 
 /** The MountError of an operation, which must fail with these properties. */

@@ -4,7 +4,16 @@ import { expect } from 'chai';
 import { escapeLayer } from '../../../src/mount/layers.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountPlace, ownerOf, writeFiles } from '../../support/fixtures.ts';
-import { codeOf, describeEngines, failureOf, mountAt, mountsIn, SHIFT_DOWN, SHIFT_UP } from './engines.ts';
+import {
+  codeOf,
+  describeEngines,
+  failureOf,
+  mountAt,
+  mountsIn,
+  SHIFT_DOWN,
+  SHIFT_UP,
+  spoken,
+} from './engines.ts';
 
 const overlayOf = (...options: string[]): Mount => ({ type: 'overlay', source: 'overlay', options });
 const lowerdir = (paths: readonly string[]): string => `lowerdir=${paths.map(escapeLayer).join(':')}`;
@@ -278,7 +287,9 @@ describeEngines('an overlay', (bench) => {
       rolledBack: true,
       errno: 'EINVAL',
     });
-    expect(error.message).to.contain("overlay: Unknown parameter 'nonsense'");
+    // mount(2) answers with an errno and no words.
+    const words = spoken(bench) ? "overlay: Unknown parameter 'nonsense'" : 'does not take one of';
+    expect(error.message).to.contain(words);
   });
 
   it('is refused where upperdir and workdir are on two filesystems', async () => {
@@ -291,8 +302,8 @@ describeEngines('an overlay', (bench) => {
       `workdir=${place.at('work')}`,
     ];
     await failureOf(bench.mount(overlayOf(...options), place.at('target')), {
+      reason: 'invalid-mount',
       rolledBack: true,
-      errno: 'EINVAL',
     });
     await bench.unmount(place.at('work'));
   });

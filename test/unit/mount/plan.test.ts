@@ -1,10 +1,17 @@
 // From a Mount to steps: exact plans of representative mounts, as `plan` shows them, and every refusal.
+import { tmpdir } from 'node:os';
 import { expect } from 'chai';
 import { MountError } from '../../../src/mount/errors.ts';
+import { kernelWith } from '../../../src/mount/kernel.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { describeStep, plan } from '../../../src/mount/plan.ts';
+import { FEATURES, type FeatureName } from '../../../src/sys/features.ts';
 
-const shown = (mount: Mount): string[] => plan(mount).map(describeStep);
+const ALL = Object.keys(FEATURES) as FeatureName[];
+const NEWEST = kernelWith(ALL);
+const without = (...missing: FeatureName[]) => kernelWith(ALL.filter((name) => !missing.includes(name)));
+
+const shown = (mount: Mount, kernel = NEWEST): string[] => plan(mount, kernel).map(describeStep);
 
 const ATTACH = ['move_mount(mount, target)', 'verify that target shows mount'];
 const IDS = ['uidmap=0:1000:1', 'gidmap=0:2000:1'];
@@ -174,6 +181,7 @@ const rows: readonly Row[] = [
       'fsconfig(context, lowerdir+ = layer0)',
       'upper = open_tree("/u,p", 0)',
       'work = open_tree("/w", 0)',
+      'check that upper and work are on one mount',
       'fsconfig(context, upperdir = upper)',
       'fsconfig(context, workdir = work)',
       'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
@@ -192,6 +200,7 @@ const rows: readonly Row[] = [
       'fsconfig(context, lowerdir+ = layer0)',
       'upper = open_tree("/u", 0)',
       'work = open_tree("/w", 0)',
+      'check that upper and work are on one mount',
       'fsconfig(context, upperdir = upper)',
       'fsconfig(context, workdir = work)',
       'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
@@ -240,7 +249,7 @@ describe('the plan', () => {
   it('is the same each time, and the Mount is not changed', () => {
     const options = Object.freeze(['ro', 'lowerdir=/a', ...IDS]);
     const mount: Mount = Object.freeze({ type: 'overlay', source: 'o', options });
-    expect(plan(mount)).to.deep.equal(plan(mount));
+    expect(plan(mount, NEWEST)).to.deep.equal(plan(mount, NEWEST));
     expect(options).to.have.length(4);
   });
 });
@@ -295,9 +304,114 @@ const refused: readonly { readonly title: string; readonly mount: Mount; readonl
 describe('the plan is refused', () => {
   for (const { title, mount, message } of refused) {
     it(`for ${title}`, () => {
-      expect(() => plan(mount))
+      expect(() => plan(mount, NEWEST))
         .to.throw(MountError, message)
         .that.includes({ reason: 'invalid-mount', rolledBack: true });
     });
   }
+});
+
+const older: readonly (Row & { readonly kernel: ReturnType<typeof kernelWith> })[] = [
+  {
+    title: 'an overlay of mapped layers, where the kernel takes none by descriptor',
+    kernel: without('overlay-layers-by-fd'),
+    mount: overlay('lowerdir=/a:/b', 'upperdir=/u', 'workdir=/w', 'nosuid', ...IDS),
+    steps: [
+      USERNS,
+      'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
+      'mount_setattr(layer0, userns userns)',
+      'layer1 = open_tree("/b", OPEN_TREE_CLONE)',
+      'mount_setattr(layer1, userns userns)',
+      'mount = overlay(lowerdir=layer0:layer1, upperdir=/u, workdir=/w) in a private mount namespace',
+      'check that mount is writable',
+      'mount_setattr(mount, set MOUNT_ATTR_NOSUID)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an overlay by mount(2), which fits a page',
+    kernel: kernelWith(ALL, 'classic'),
+    mount: overlay('lowerdir=/a:/b,c::/d', 'ro', 'noatime', 'sync'),
+    steps: [
+      'mount(overlay, target, overlay, MS_RDONLY|MS_SYNCHRONOUS|MS_NOATIME, "lowerdir=/a:/b\\\\,c::/d")',
+      'verify that target shows mount',
+    ],
+  },
+  {
+    title: 'an overlay of mapped layers by mount(2), with nothing better to put them in than the host',
+    kernel: without('overlay-layers-by-fd', 'private-namespace', 'fsopen'),
+    mount: overlay('lowerdir=/a', ...IDS),
+    steps: [
+      USERNS,
+      'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
+      'mount_setattr(layer0, userns userns)',
+      `temporary = temporary directory below ${tmpdir()} with layer0, empty`,
+      'mount(overlay, target, overlay, 0, "lowerdir=0:empty") with temporary as working directory',
+      'unmount and remove temporary',
+      'verify that target shows mount',
+    ],
+  },
+  {
+    title: 'an overlay whose options do not fit a page: names relative to the common directory',
+    kernel: without('open-tree', 'mount-setattr', 'overlay-layers-by-fd', 'private-namespace'),
+    mount: overlay(
+      `lowerdir=${Array.from({ length: 50 }, (_, i) => `/${'long'.repeat(25)}/${i}`).join(':')}`,
+    ),
+    steps: [
+      `common = open_tree("/${'long'.repeat(25)}", 0)`,
+      `mount(overlay, target, overlay, 0, "lowerdir=${Array.from({ length: 50 }, (_, i) => i).join(':')}") with common as working directory`,
+      'verify that target shows mount',
+    ],
+  },
+  {
+    title: 'a bind by mount(2): flags by a remount, propagation by a third call',
+    kernel: without('mount-setattr'),
+    mount: bind('rbind', 'ro', 'suid', 'relatime', 'rslave'),
+    steps: [
+      'mount(/data, target, , MS_BIND|MS_REC, "")',
+      'mount(target, MS_REMOUNT|MS_BIND, set MS_RDONLY|MS_RELATIME, clear MS_NOSUID|MS_NOATIME|MS_RELATIME|MS_STRICTATIME)',
+      'mount(target, MS_REC|MS_SLAVE)',
+      'verify that target shows mount',
+    ],
+  },
+  {
+    title: 'a mapped tmpfs by mount(2): a mapped copy takes its place',
+    kernel: without('fsopen'),
+    mount: tmpfs('size=1m', ...IDS),
+    steps: [
+      USERNS,
+      'mount(tmpfs, target, tmpfs, 0, "size=1m")',
+      'mount = open_tree(target, OPEN_TREE_CLONE)',
+      'mount_setattr(mount, userns userns)',
+      'umount(target), of which mount is a copy',
+      ...ATTACH,
+    ],
+  },
+];
+
+describe('the plan on a kernel that lacks something', () => {
+  for (const { title, kernel, mount, steps } of older) {
+    it(`of ${title}`, () => expect(shown(mount, kernel)).to.deep.equal(steps));
+  }
+
+  it('is refused for flags of a whole tree by mount(2)', () => {
+    expect(() => plan(bind('rbind', 'rro'), kernelWith([])))
+      .to.throw(MountError, /rro.*Linux 5.12/)
+      .that.includes({ reason: 'kernel-unsupported' });
+  });
+
+  it('is refused for an ID mapping without the calls that make one', () => {
+    for (const mount of [bind(...IDS), tmpfs(...IDS), overlay('lowerdir=/a', ...IDS)]) {
+      expect(() => plan(mount, kernelWith([])))
+        .to.throw(MountError, /uidmap and gidmap need/)
+        .that.includes({ reason: 'kernel-unsupported' });
+    }
+  });
+
+  it('is refused for options that fit no page, with the size of what was given', () => {
+    const layers = Array.from({ length: 100 }, (_, i) => `/common/${'x'.repeat(100)}${i}`);
+    expect(() => plan(overlay(`lowerdir=${layers.join(':')}`), kernelWith([])))
+      .to.throw(MountError, /the options have 10\d{3} bytes, mount\(2\) takes 4095/)
+      .that.includes({ reason: 'invalid-mount' });
+  });
 });
