@@ -5,9 +5,10 @@
 //             magic link on the way is followed (openat2(2)): for paths that came from elsewhere
 //   absent    the path is resolved as any program would: for paths that the caller chose
 import { openSync } from 'node:fs';
+import { constants } from 'node:os';
 import path from 'node:path';
 import { O, RESOLVE, STATX, STATX_MASK } from '../sys/constants.ts';
-import { hasErrno } from '../sys/errors.ts';
+import { hasErrno, SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
 import type { Statx } from '../sys/structs.ts';
 import { AT_REMOVEDIR, mkdirat, openat, openat2, statx, unlinkat } from '../sys/syscalls.ts';
@@ -138,11 +139,18 @@ function openBeneath(root: Fd, below: string): Fd {
   } catch (error) {
     if (!hasErrno(error, 'ENOSYS')) throw error;
   }
-  // No component is a link (ELOOP) or leads up (there is no `..` in a relative path below).
+  // There is no `..` in a relative path below, so that nothing can lead up but a link.
   let at = openPathAt(root, '.', O.O_DIRECTORY);
   for (const component of below.split('/')) {
     using parent = at;
-    at = openPathAt(parent, component, O.O_DIRECTORY | O.O_NOFOLLOW);
+    at = openPathAt(parent, component, O.O_NOFOLLOW);
+    if (kindOf(at) !== S_IFLNK) continue;
+    at[Symbol.dispose]();
+    throw new SyscallError({
+      syscall: 'openat',
+      args: `${parent}, "${component}", O_NOFOLLOW`,
+      errno: constants.errno.ELOOP,
+    });
   }
   return at;
 }

@@ -33,7 +33,7 @@ export const mochaHooks = {
   afterEach(this: Mocha.Context): void {
     const left = leftMounted.splice(0);
     // A test that failed says why; that it did not get round to its unmounts is no news.
-    if (this.currentTest?.state === 'failed') return;
+    if (this.currentTest?.state !== 'passed') return;
     takenAway.push(...left.map((target) => `mount: ${target} after "${this.currentTest?.fullTitle()}"`));
   },
   async afterAll(): Promise<void> {

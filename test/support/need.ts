@@ -28,6 +28,18 @@ export function needFile(context: Mocha.Context, path: string, why: string): voi
   if (!existsSync(path)) miss(context, `no ${path}: ${why}`);
 }
 
+/**
+ * The calls that without-syscalls.ts takes away from this run; empty in any other. What then cannot be done is skipped,
+ * in CI too: that it is told apart from a failure is what the run is for.
+ */
+export const maskedCalls: readonly string[] = (process.env.MASKED_SYSCALLS ?? '').split(',').filter(Boolean);
+
+/** Skips the test as one that cannot be where these calls are missing. */
+export function skipMasked(context: Mocha.Context, reason: string): never {
+  skipped.push({ title: titleOf(context.test), reason: `without ${maskedCalls.join(', ')}: ${reason}` });
+  return context.skip();
+}
+
 function miss(context: Mocha.Context, reason: string): never {
   const title = titleOf(context.test);
   if (process.env.CI) throw new Error(`${reason} (CI is set: nothing may be skipped for want of it)`);

@@ -50,7 +50,10 @@ install([
   ]),
   instruction(RETURN, 0, 0, SECCOMP_RET_ALLOW),
 ]);
-const { status, signal, error } = spawnSync(command, args, { stdio: 'inherit' });
+const { status, signal, error } = spawnSync(command, args, {
+  stdio: 'inherit',
+  env: { ...process.env, MASKED_SYSCALLS: list },
+});
 if (error) throw error;
 if (signal) process.kill(process.pid, signal);
 process.exitCode = status ?? 1;
