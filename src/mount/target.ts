@@ -144,13 +144,11 @@ function openBeneath(root: Fd, below: string): Fd {
   for (const component of below.split('/')) {
     using parent = at;
     at = openPathAt(parent, component, O.O_NOFOLLOW);
-    if (kindOf(at) !== S_IFLNK) continue;
+    const kind = kindOf(at);
+    if (kind === S_IFDIR) continue;
     at[Symbol.dispose]();
-    throw new SyscallError({
-      syscall: 'openat',
-      args: `${parent}, "${component}", O_NOFOLLOW`,
-      errno: constants.errno.ELOOP,
-    });
+    const errno = kind === S_IFLNK ? constants.errno.ELOOP : constants.errno.ENOTDIR;
+    throw new SyscallError({ syscall: 'openat', args: `${parent}, "${component}", O_NOFOLLOW`, errno });
   }
   return at;
 }
