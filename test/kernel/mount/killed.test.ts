@@ -1,0 +1,98 @@
+// The process killed at each system call of an overlay with ID-mapped layers: nothing may be seen on the host but the
+// finished mount. strace(1) kills it, on entering the n-th call of a name.
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { expect } from 'chai';
+import { TEMPORARY_PREFIX } from '../../../src/mount/steps/classic.ts';
+import { mountPlace, writeFiles } from '../../support/fixtures.ts';
+import { needRoot, needTool } from '../../support/need.ts';
+import { mountsIn } from './engines.ts';
+
+const TIERS: Readonly<Record<string, readonly string[]>> = {
+  'given by descriptor': [],
+  'put into a private namespace': ['--disable-kernel-feature', 'overlay-layers-by-fd'],
+};
+/** In which a mount of either tier is made; the more of them a run meets, the more often it is killed. */
+const CALLS = [
+  'open_tree',
+  'mount_setattr',
+  'fsopen',
+  'fsconfig',
+  'fsmount',
+  'move_mount',
+  'mount',
+  'pivot_root',
+  'umount2',
+];
+
+describe('a mount whose process is killed', function () {
+  this.timeout(120_000);
+
+  before(function () {
+    needRoot(this, 'mounting takes CAP_SYS_ADMIN');
+    needTool(this, 'strace', 'it kills the process at a system call');
+  });
+
+  for (const [title, flags] of Object.entries(TIERS)) {
+    it(`leaves nothing on the host, with its layers ${title}`, () => {
+      using place = mountPlace();
+      writeFiles(place.path, { 'a/': '', 'b/': '', 'target/': '' });
+      const before = seen(place.path);
+      let kills = 0;
+      for (const call of CALLS) {
+        for (let nth = 1; runKilledAt(call, nth, flags, place.path); nth++) {
+          kills++;
+          const finished = mountsIn(place.at('target'));
+          // Only the last move_mount makes a mount that is seen, and nothing that comes after it may take it away.
+          const { mounts, temporary } = seen(place.path);
+          expect({ mounts: mounts - finished, temporary }, `after ${call} #${nth}`).to.deep.equal(before);
+          if (call === 'fsopen' || call === 'fsconfig' || call === 'fsmount') expect(finished).to.equal(0);
+          takeAway(place.at('target'));
+        }
+        takeAway(place.at('target'));
+      }
+      expect(kills).to.be.greaterThan(10);
+    });
+  }
+});
+
+/** What a mount could leave: mounts below its directory, and directories for layers. */
+function seen(directory: string): { mounts: number; temporary: number } {
+  const temporary = readdirSync(tmpdir()).filter((name) => name.startsWith(TEMPORARY_PREFIX));
+  return { mounts: mountsIn(directory), temporary: temporary.length };
+}
+
+/** Mounts at `target` of the directory; true when the process was killed on the way. */
+function runKilledAt(call: string, nth: number, flags: readonly string[], directory: string): boolean {
+  const options = `lowerdir=${directory}/a:${directory}/b,uidmap=0:100000:65536,gidmap=0:100000:65536`;
+  const command = [
+    'bin/csi-driver-idmap',
+    'mount',
+    '-t',
+    'overlay',
+    '-o',
+    options,
+    ...flags,
+    'overlay',
+    `${directory}/target`,
+  ];
+  const inject = [
+    '-f',
+    '-qq',
+    '-o',
+    '/dev/null',
+    '-e',
+    `trace=${call}`,
+    '-e',
+    `inject=${call}:signal=SIGKILL:when=${nth}`,
+  ];
+  const { status, signal, stderr } = spawnSync('strace', [...inject, ...command], { encoding: 'utf8' });
+  if (status === 0) return false;
+  if (signal === 'SIGKILL' || status === 128 + 9) return true;
+  throw new Error(`status ${status}, ${signal}: ${stderr}`);
+}
+
+function takeAway(target: string): void {
+  while (mountsIn(target) > 0) spawnSync('umount', [target]);
+}
