@@ -35,7 +35,7 @@ interface Noted {
 
 const noted = new WeakMap<Workplace, Noted>();
 
-/** A launcher that has not ended so long after its filesystem answers is the server itself, in the foreground. */
+/** A launcher that has not ended so long after it has mounted is the server itself, in the foreground. */
 const FOREGROUND_AFTER_MS = 300;
 /** How long after a good end its mount may still come, of a helper that becomes a daemon first and mounts then. */
 const MOUNT_AFTER_END_MS = 2_000;
@@ -70,12 +70,12 @@ export const fuseSteps: Rows<FuseSteps> = {
       using running = start({ argv: commandOf(helper, at), directories: at.programs.directories });
       try {
         awaitMount(running, helper, at);
+        awaitGoodEnd(running, helper, at);
         const answer = askFilesystem(shownPath(at.target), at.programs);
         if (!answer.answers) {
           const reason = answer.because === 'it does not answer' ? 'timeout' : 'helper-failed';
           throw ofHelper(running, helper, at, reason, `has mounted, but ${answer.because}`);
         }
-        awaitGoodEnd(running, helper, at);
       } catch (error) {
         running.kill();
         throw error;
