@@ -23,7 +23,7 @@ serve.action(async (options: Record<string, string>) => {
 
 const typeFlag = [
   '-t, --types <type>',
-  'filesystem type: bind, overlay, tmpfs, or one of the kernel',
+  'filesystem type: bind, overlay, tmpfs, fuse.HELPER, or one of the kernel',
 ] as const;
 const optionFlag = ['-o, --options <list>', 'options as in fstab(5); may be repeated'] as const;
 const jsonFlag = ['--json', 'print the result as JSON'] as const;
@@ -47,6 +47,7 @@ program
   .argument('<target>')
   .option('--all', 'every mount of a stack, not only the top one')
   .option('--lazy', 'out of sight at once, away when its last user is gone')
+  .option('--force', 'cut a FUSE filesystem off from its server first: for one that does not answer')
   .option(...jsonFlag)
   .action(async (target, flags) => {
     const { unmountCommand } = await import('./cli/unmount.ts');

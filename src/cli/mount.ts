@@ -11,6 +11,6 @@ export async function mountCommand(source: string, target: string, flags: MountC
   const mount = mountOf(source, flags);
   const place = { path: realpathSync(target) };
   await using engine = localEngine(kernelOptionsOf(flags));
-  await engine.mountAll({ mounts: [mount], target: place });
+  await engine.mountAll({ mounts: [mount], target: place, programs: { mountFuse: 'fallback' } });
   if (flags.json) console.log(JSON.stringify(await engine.lookup({ target: place })));
 }

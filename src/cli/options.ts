@@ -1,8 +1,11 @@
 // How the commands read a Mount from their arguments.
+import { existsSync } from 'node:fs';
+import path from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { KernelOptions, MountApi } from '../mount/kernel.ts';
 import type { Mount } from '../mount/mount.ts';
 import { splitOptions } from '../mount/options.ts';
+import { isFuseType } from '../mount/plan/fuse.ts';
 import { FEATURES, type FeatureName } from '../sys/features.ts';
 
 /** `-o` may be given several times; each value is a comma-separated list. */
@@ -24,7 +27,9 @@ export function mountOf(source: string, { types, options = [] }: MountFlags): Mo
   const isBind = options.includes('bind') || options.includes('rbind');
   const type = types ?? (isBind ? 'bind' : undefined);
   if (type === undefined) throw new Error('which type? add -t overlay, -t tmpfs, or -o bind');
-  return { type, source, options };
+  // A helper runs in `/`; whether its source is a path at all is its own affair.
+  const isPath = isFuseType(type) && existsSync(source);
+  return { type, source: isPath ? path.resolve(source) : source, options };
 }
 
 export interface KernelFlags {

@@ -5,6 +5,7 @@ import { localEngine } from '../mount/engine.ts';
 export interface UnmountFlags {
   readonly all?: boolean;
   readonly lazy?: boolean;
+  readonly force?: boolean;
   readonly json?: boolean;
 }
 
@@ -16,6 +17,7 @@ export async function unmountCommand(target: string, flags: UnmountFlags): Promi
     target: place,
     all: flags.all === true,
     lazy: flags.lazy === true,
+    force: flags.force === true,
   });
   if (flags.json) console.log(JSON.stringify({ unmounted }));
   if (unmounted === 0) throw new Error(`${target} is not a mount point`);

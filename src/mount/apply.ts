@@ -3,15 +3,17 @@
 import { SyscallError } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { MountError, toMountError } from './errors.ts';
+import { beginPrograms, type Programs } from './fuse/programs.ts';
 import type { Explanation, Slot, Workplace } from './steps/row.ts';
 import { STEPS, type Step } from './steps.ts';
 import type { Target } from './target.ts';
 
 /** @throws MountError */
-export function apply(steps: readonly Step[], target: Target): void {
+export function apply(steps: readonly Step[], target: Target, programs: Programs = beginPrograms()): void {
   const slots = new Map<Slot, Fd>();
   const workplace: Workplace = {
     target,
+    programs,
     get(slot) {
       const fd = slots.get(slot);
       if (fd === undefined) throw new Error(`the plan reads the slot ${slot} before it is filled`);

@@ -4,6 +4,7 @@
 //   processEngine()     (engine/processes.ts) in child processes: for a server, which must never hang.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MountError, toMountError } from './errors.ts';
+import { within } from './fuse/programs.ts';
 import { type KernelOptions, kernelHere } from './kernel.ts';
 import { type OperationName, operationsOn, type Requests, type Results } from './operations.ts';
 
@@ -26,13 +27,16 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 const BUSY_TRIES = 50;
 const BUSY_WAIT_MS = 50;
 
+const timeoutOf = ({ timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {}): number => timeoutMs;
+
 export function engineOver(carrier: Carrier): Engine {
   const call =
     <K extends OperationName>(operation: K) =>
     (request: Requests[K], { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {}) =>
       carrier.call(operation, request, timeoutMs);
   return {
-    mountAll: call('mountAll'),
+    mountAll: (request, options) =>
+      call('mountAll')({ ...request, programs: within(request.programs, timeoutOf(options)) }, options),
     lookup: call('lookup'),
     usage: call('usage'),
     unmount: (request, options) => whileBusy(call('unmount'), request, options),
@@ -50,7 +54,9 @@ async function whileBusy(
   let before = 0;
   for (let tries = 1; ; tries++) {
     try {
-      return before + (await unmount(request, { timeoutMs: deadline - performance.now() }));
+      const left = deadline - performance.now();
+      const bounded = { ...request, programs: within(request.programs, left) };
+      return before + (await unmount(bounded, { timeoutMs: left }));
     } catch (error) {
       if (!(error instanceof MountError) || error.reason !== 'busy') throw error;
       before += error.unmounted ?? 0;

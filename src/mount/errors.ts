@@ -23,6 +23,10 @@ export const MOUNT_REASONS = [
   'not-writable',
   /** The target shows another mount than the one that was made. */
   'wrong-mount',
+  /** The program that mounts a FUSE filesystem is not installed. */
+  'helper-not-found',
+  /** It failed, or what it mounted is dead; the message holds its words. */
+  'helper-failed',
   /** No answer within the caller's deadline; the outcome is unknown. */
   'timeout',
   /** The process that carries out mounts ended in the middle; the outcome is unknown. */

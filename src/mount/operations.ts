@@ -5,6 +5,7 @@ import { hasErrno } from '../sys/errors.ts';
 import { fstatfs } from '../sys/syscalls.ts';
 import { apply } from './apply.ts';
 import { MountError, toMountError } from './errors.ts';
+import { beginPrograms, type ProgramOptions } from './fuse/programs.ts';
 import type { Kernel } from './kernel.ts';
 import { lookup } from './lookup.ts';
 import type { Mount } from './mount.ts';
@@ -19,15 +20,24 @@ export interface MountRequest {
   readonly target: TargetSpec;
   /** Make the target when it is missing; it is removed again if the mount fails. */
   readonly create?: TargetKind;
+  /** For FUSE mounts: how their helpers are found and started. */
+  readonly programs?: ProgramOptions;
 }
 
 export interface UnmountRequest {
   readonly target: TargetSpec;
   readonly lazy?: boolean;
+  /**
+   * Cut a FUSE filesystem off from its server first, so that all who wait for it are freed with an error, and take
+   * it away even if it is in use. It is gone for every other mount of the same filesystem too. Others: no effect.
+   */
+  readonly force?: boolean;
   /** Every mount of a stack, not only the top one. */
   readonly all?: boolean;
   /** Remove the target afterwards; nothing there is no error. */
   readonly remove?: TargetKind;
+  /** For FUSE mounts: how fusermount3 is found, and how long it may take. */
+  readonly programs?: ProgramOptions;
 }
 
 /** Capacity of a filesystem, in bytes and files. */
@@ -64,6 +74,7 @@ export const operationsOn = (kernel: Kernel): Operations => ({
   /** Mounts all or nothing. */
   mountAll(request): undefined {
     const plans = request.mounts.map((mount) => ({ steps: plan(mount, kernel), target: mount.target }));
+    const programs = beginPrograms(request.programs);
     using places = new DisposableStack();
     const root = places.use(openTarget(request.target));
     // Only disposed after a failure. A mount is taken away lazily: nobody but us has seen it.
@@ -73,19 +84,20 @@ export const operationsOn = (kernel: Kernel): Operations => ({
         undo.defer(() => root.remove(request.create ?? 'file'));
       for (const { steps, target } of plans) {
         const at = target ? places.use(openTarget(below(request.target.path, target))) : root;
-        apply(steps, at);
-        undo.defer(() => unmountTop(at, { lazy: true }));
+        apply(steps, at, programs);
+        undo.defer(() => unmountTop(at, { lazy: true, programs }));
       }
     } catch (error) {
       throw afterUndo(toMountError(error, true), undo);
     }
   },
 
-  unmount({ target: spec, lazy = false, all = false, remove }) {
+  unmount({ target: spec, lazy = false, force = false, all = false, remove, programs: options }) {
+    const programs = beginPrograms(options);
     let count = 0;
     try {
       using target = openTarget(spec);
-      while (unmountTop(target, { lazy })) {
+      while (unmountTop(target, { lazy, force, programs })) {
         count++;
         if (!all) break;
       }

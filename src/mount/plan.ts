@@ -4,6 +4,7 @@
 //   type                          modern              classic                    makes
 //   bind, or options bind, rbind  plan/bind.ts        plan/classic.ts            a copy of a mount
 //   overlay                       plan/overlay.ts     plan/classic-overlay.ts    a superblock over layers
+//   fuse.NAME, fuse3.NAME         plan/fuse.ts        plan/fuse.ts               what the program NAME mounts
 //   any other                     plan/filesystem.ts  plan/classic.ts            a superblock of that type
 import type { FeatureName } from '../sys/features.ts';
 import { invalidMount } from './errors.ts';
@@ -14,6 +15,7 @@ import { planBind } from './plan/bind.ts';
 import { planClassicBind, planClassicFilesystem } from './plan/classic.ts';
 import { planClassicOverlay } from './plan/classic-overlay.ts';
 import { planFilesystem } from './plan/filesystem.ts';
+import { isFuseType, planClassicFuse, planFuse } from './plan/fuse.ts';
 import { planOverlay } from './plan/overlay.ts';
 import { STEPS, type Step } from './steps.ts';
 
@@ -26,11 +28,12 @@ export interface ParsedMount {
 
 export type Planner = (mount: ParsedMount, kernel: Kernel) => Step[];
 
-type MountKind = 'bind' | 'overlay' | 'filesystem';
+type MountKind = 'bind' | 'overlay' | 'fuse' | 'filesystem';
 
 const PLANNERS: { readonly [K in MountKind]: { readonly [A in MountApi]: Planner } } = {
   bind: { modern: planBind, classic: planClassicBind },
   overlay: { modern: planOverlay, classic: planClassicOverlay },
+  fuse: { modern: planFuse, classic: planClassicFuse },
   filesystem: { modern: planFilesystem, classic: planClassicFilesystem },
 };
 
@@ -38,6 +41,7 @@ const PLANNERS: { readonly [K in MountKind]: { readonly [A in MountApi]: Planner
 const NEEDS: { readonly [K in MountKind]: readonly FeatureName[] } = {
   bind: ['open-tree', 'move-mount', 'mount-setattr'],
   overlay: ['fsopen', 'open-tree', 'move-mount', 'mount-setattr'],
+  fuse: ['mount-setattr'],
   filesystem: ['fsopen', 'move-mount', 'mount-setattr'],
 };
 
@@ -53,11 +57,7 @@ function kindOf(type: string, options: ParsedOptions): MountKind {
   if (type === '') throw invalidMount('a mount without a type; use bind, overlay, tmpfs, ...');
   if (type === 'bind' || type === 'rbind' || options.bind !== undefined) return 'bind';
   if (type === 'overlay') return 'overlay';
-  if (/^fuse3?\.|^fuse(blk)?$/.test(type)) {
-    throw invalidMount(
-      `type ${type}: FUSE filesystems are mounted by their helpers, which this version does not start`,
-    );
-  }
+  if (isFuseType(type)) return 'fuse';
   return 'filesystem';
 }
 

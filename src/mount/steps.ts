@@ -4,6 +4,7 @@
 import { type AttachSteps, attachSteps } from './steps/attach.ts';
 import { type ClassicSteps, classicSteps } from './steps/classic.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
+import { type FuseSteps, fuseSteps } from './steps/fuse.ts';
 import { type OverlaySteps, overlaySteps } from './steps/overlay.ts';
 import type { Rows } from './steps/row.ts';
 import { type TreeSteps, treeSteps } from './steps/trees.ts';
@@ -13,6 +14,7 @@ interface StepArguments
   extends AttachSteps,
     ClassicSteps,
     FilesystemSteps,
+    FuseSteps,
     OverlaySteps,
     TreeSteps,
     UsernsSteps {}
@@ -21,6 +23,7 @@ export const STEPS: Rows<StepArguments> = {
   ...attachSteps,
   ...classicSteps,
   ...filesystemSteps,
+  ...fuseSteps,
   ...overlaySteps,
   ...treeSteps,
   ...usernsSteps,

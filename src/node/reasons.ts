@@ -152,6 +152,18 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     meaning: 'Something else was mounted at the target at the same moment.',
     remedy: 'Find out what else mounts below the kubelet directory.',
   },
+  'helper-not-found': {
+    code: 'FAILED_PRECONDITION',
+    retryable: false,
+    meaning: 'The program that mounts this FUSE filesystem is not installed on the node.',
+    remedy: 'Install it in one of the directories that the message names.',
+  },
+  'helper-failed': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The program that mounts this FUSE filesystem failed, or its filesystem came up dead.',
+    remedy: 'The message holds its exit status and its own words.',
+  },
   timeout: {
     code: 'DEADLINE_EXCEEDED',
     retryable: true,

@@ -120,7 +120,7 @@ export const CLONE = {
 } as const;
 
 export const P_PIDFD = 3;
-export const WAIT = { WEXITED: 0x4, WNOWAIT: 0x1000000, __WALL: 0x40000000 } as const;
+export const WAIT = { WNOHANG: 0x1, WEXITED: 0x4, WNOWAIT: 0x1000000, __WALL: 0x40000000 } as const;
 
 export const SIGKILL = 9;
 export const SIG_SETMASK = 2;
@@ -135,3 +135,14 @@ export const PR_SET_PDEATHSIG = 1;
 
 /** flock(2). */
 export const LOCK = { LOCK_EX: 2, LOCK_NB: 4 } as const;
+
+/** ppoll(2). Of /proc/self/mountinfo, POLLPRI says that the mount table has changed since the last look (proc(5)). */
+export const POLL = { POLLIN: 0x1, POLLPRI: 0x2, POLLERR: 0x8 } as const;
+
+/** memfd_create(2), and the seals of fcntl(2). */
+export const MFD = { MFD_CLOEXEC: 0x1, MFD_ALLOW_SEALING: 0x2 } as const;
+export const F_ADD_SEALS = 1033;
+export const F_SEAL = { F_SEAL_SEAL: 0x1, F_SEAL_SHRINK: 0x2, F_SEAL_GROW: 0x4 } as const;
+
+/** close_range(2): set close-on-exec instead of closing (Linux 5.11). */
+export const CLOSE_RANGE_CLOEXEC = 4;

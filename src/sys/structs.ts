@@ -108,3 +108,38 @@ export function decodeStatfs(buffer: Buffer): Statfs {
 }
 
 export const SIGINFO_SIZE = 128;
+
+/** How a process ended: its exit status, or the signal that ended it. */
+export type Exit = { readonly status: number } | { readonly signal: number };
+
+/** `siginfo_t` as waitid(2) fills it; undefined when WNOHANG found nobody that has ended (si_pid is 0). */
+export function decodeExit(siginfo: Buffer): Exit | undefined {
+  if (siginfo.readInt32LE(16) === 0) return undefined;
+  const status = siginfo.readInt32LE(24);
+  return siginfo.readInt32LE(8) === CLD_EXITED ? { status } : { signal: status };
+}
+const CLD_EXITED = 1;
+
+/** `struct pollfd`, 8 bytes each. */
+export interface PollEntry {
+  readonly fd: number;
+  /** Of POLL. */
+  readonly events: number;
+}
+
+export function encodePollfds(entries: readonly PollEntry[]): Buffer {
+  const buffer = Buffer.alloc(8 * entries.length);
+  entries.forEach(({ fd, events }, i) => {
+    buffer.writeInt32LE(fd, 8 * i);
+    buffer.writeInt16LE(events, 8 * i + 4);
+  });
+  return buffer;
+}
+
+export function encodeTimespec(milliseconds: number): Buffer {
+  const buffer = Buffer.alloc(16);
+  const whole = Math.floor(milliseconds / 1000);
+  buffer.writeBigInt64LE(BigInt(whole), 0);
+  buffer.writeBigInt64LE(BigInt(Math.floor((milliseconds - whole * 1000) * 1e6)), 8);
+  return buffer;
+}

@@ -20,9 +20,13 @@ import {
 } from './bind.ts';
 import {
   CLONE,
+  CLOSE_RANGE_CLOEXEC,
+  F_ADD_SEALS,
+  F_SEAL,
   FSCONFIG,
   LOCK,
   MAP,
+  MFD,
   MOUNT_ATTR,
   MOUNT_SETATTR,
   MOVE_MOUNT,
@@ -38,17 +42,23 @@ import {
   UMOUNT,
   WAIT,
 } from './constants.ts';
-import { SyscallError } from './errors.ts';
+import { hasErrno, SyscallError } from './errors.ts';
 import type { Fd } from './fd.ts';
 import {
+  decodeExit,
   decodeMountAttr,
   decodeOpenHow,
   decodeStatfs,
   decodeStatx,
+  type Exit,
   encodeMountAttr,
   encodeOpenHow,
+  encodePollfds,
+  encodeTimespec,
   type MountAttr,
   type OpenHow,
+  type PollEntry,
+  SIGINFO_SIZE,
   STATFS_SIZE,
   STATX_SIZE,
   type Statfs,
@@ -141,6 +151,23 @@ export const prctl = syscall(
   nothing,
 );
 
+// --- programs run for the engine (mount/fuse/program.ts) ---
+const ppollCall = syscall(
+  'ppoll',
+  { x64: 271, arm64: 73 },
+  [memory(), long, memory(), memory(), long],
+  number,
+);
+export const memfdCreate = syscall('memfd_create', { x64: 319, arm64: 279 }, [text, flags(MFD)], newFd);
+/** fcntl(2) with F_ADD_SEALS. */
+export const addSeals = syscall(
+  'fcntl',
+  { x64: 72, arm64: 25 },
+  [fd, oneOf({ F_ADD_SEALS }), flags(F_SEAL)],
+  nothing,
+);
+export const closeRange = syscall('close_range', 436, [long, long, flags({ CLOSE_RANGE_CLOEXEC })], nothing);
+
 export function mountSetattr(at: Fd, flag: number, attr: MountAttr): void {
   mountSetattrCall(at, '', flag | MOUNT_SETATTR.AT_EMPTY_PATH, encodeMountAttr(attr), 32);
 }
@@ -163,6 +190,22 @@ export function statx(at: Parameters<typeof statxCall>[0], path: string, flag: n
 /** The id, as mountinfo shows it, of the mount behind an fd. Asks no server. */
 export function mountIdOf(at: Fd): bigint {
   return statx(at, '', STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId;
+}
+
+/** Waits until one of these has something, or the time is over; a signal ends it early. */
+export function poll(entries: readonly PollEntry[], milliseconds: number): void {
+  try {
+    ppollCall(encodePollfds(entries), entries.length, encodeTimespec(Math.max(0, milliseconds)), null, 8);
+  } catch (error) {
+    if (!hasErrno(error, 'EINTR')) throw error;
+  }
+}
+
+/** How the child behind a pidfd has ended, undefined while it lives. Leaves it to be reaped by its parent's runtime. */
+export function exitOf(pidfd: Fd): Exit | undefined {
+  const siginfo = Buffer.alloc(SIGINFO_SIZE);
+  waitid(P_PIDFD, pidfd, siginfo, WAIT.WEXITED | WAIT.WNOHANG | WAIT.WNOWAIT, null);
+  return decodeExit(siginfo);
 }
 
 /** Statistics of the filesystem behind an fd, O_PATH too. Asks its server, and hangs with it. */

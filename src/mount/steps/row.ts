@@ -5,6 +5,7 @@
 // gone with its descriptor.
 import type { Fd } from '../../sys/fd.ts';
 import type { MountReason } from '../errors.ts';
+import type { Programs } from '../fuse/programs.ts';
 import type { Target } from '../target.ts';
 
 /** Name of a file descriptor within one plan. */
@@ -16,6 +17,8 @@ export const EMPTY_LAYER = 'empty';
 /** What steps work on: the descriptors made so far and the place where the mount goes. */
 export interface Workplace {
   readonly target: Target;
+  /** How programs may be run, and until when. */
+  readonly programs: Programs;
   get(slot: Slot): Fd;
   put(slot: Slot, fd: Fd): void;
 }

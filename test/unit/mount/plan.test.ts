@@ -257,16 +257,6 @@ describe('the plan', () => {
 const refused: readonly { readonly title: string; readonly mount: Mount; readonly message: string }[] = [
   { title: 'no type', mount: { type: '', source: '/a', options: [] }, message: 'a mount without a type' },
   {
-    title: 'a FUSE type',
-    mount: { type: 'fuse.bindfs', source: '/a', options: [] },
-    message: 'type fuse.bindfs: FUSE filesystems are mounted by their helpers',
-  },
-  {
-    title: 'FUSE 3',
-    mount: { type: 'fuse3.x', source: '/a', options: [] },
-    message: 'type fuse3.x: FUSE filesystems',
-  },
-  {
     title: 'a bind without a source',
     mount: { type: 'bind', source: '', options: [] },
     message: 'a bind mount needs a source directory or file',

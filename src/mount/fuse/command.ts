@@ -1,0 +1,59 @@
+// The command line of a helper. Pure.
+//
+//   directly             NAME [SOURCE] TARGET -o OPTION -o OPTION ...
+//   through mount.fuse   mount.fuse SOURCE TARGET -t NAME -o OPTION -o OPTION ...
+//
+// What a caller gives can never become a flag: libfuse reads `-o -f` as `-f`, and `-o '\055f'` too (tried with
+// bindfs), so an option begins with a letter or digit; helpers differ in whether they know `--`, so a source does
+// not begin with `-`. plan/fuse.ts sees to both.
+import { invalidMount } from '../errors.ts';
+
+export interface Helper {
+  /** The program. */
+  readonly name: string;
+  /** Which mount.fuse would start it, where that is allowed. */
+  readonly flavour: 'fuse' | 'fuse3';
+  /** Empty where the helper takes none. */
+  readonly source: string;
+  /** As the helper reads them: escaped. */
+  readonly options: readonly string[];
+}
+
+export function helperArguments({ source, options }: Helper, target: string): string[] {
+  return [...(source === '' ? [] : [source]), target, ...options.flatMap((option) => ['-o', option])];
+}
+
+/**
+ * mount.fuse splits options at every comma, escaped or not, and takes some for itself (`setuid=`): an option with a
+ * comma is refused. It adds `suid` and `dev` to what says nothing of them (mount.fuse3(8)), against libfuse's own
+ * defaults: so something is said.
+ */
+export function mountFuseArguments({ name, source, options }: Helper, target: string): string[] {
+  const comma = options.find((option) => option.includes(','));
+  if (comma !== undefined) {
+    throw invalidMount(
+      `option ${JSON.stringify(comma)}: mount.fuse cannot pass on a comma; have the helper ${name} started directly`,
+    );
+  }
+  const defaults = DEFAULTS.filter(({ instead }) => !options.includes(instead)).map(({ option }) => option);
+  const all = [...defaults.filter((option) => !options.includes(option)), ...options];
+  return [source, target, '-t', name, ...all.flatMap((option) => ['-o', option])];
+}
+
+const DEFAULTS = [
+  { option: 'nosuid', instead: 'suid' },
+  { option: 'nodev', instead: 'dev' },
+] as const;
+
+/** True for what only mount.fuse understands, so that a helper would refuse it. */
+export function wantsMountFuse({ options }: Helper): boolean {
+  return options.some((option) => /^(setuid=|drop_privileges$)/.test(option));
+}
+
+/**
+ * One option as fuse_opt_parse(3) reads it whole: a comma would end it. What is escaped already, as overlay's
+ * options are, stays so: a backslash keeps the next character.
+ */
+export function escapeOption(option: string): string {
+  return option.replace(/\\.|\\$|,/gs, (found) => (found.length === 1 ? `\\${found}` : found));
+}

@@ -1,0 +1,48 @@
+// The connection between the kernel and a FUSE server. To abort it fails every request that waits for an answer and
+// all that will come (ENOTCONN), whatever the server is doing: the only way to free those who wait for a server that
+// does not answer (Documentation/filesystems/fuse.rst, "Aborting a filesystem connection").
+import { writeFileSync, writeSync } from 'node:fs';
+import { O } from '../../sys/constants.ts';
+import { hasErrno } from '../../sys/errors.ts';
+import { fsconfig, fsmount, fsopen, openat2 } from '../../sys/syscalls.ts';
+import type { MountInfo } from '../mountinfo.ts';
+
+/**
+ * Aborts the connection behind a FUSE mount, and so behind every other mount of the same filesystem. No error when
+ * there is none any more, or none can be reached: MNT_FORCE does the same as the mount is taken away (umount2(2)),
+ * but to whatever is mounted there by then.
+ */
+export function abortConnection({ device }: Pick<MountInfo, 'device'>): void {
+  const name = connectionName(device);
+  try {
+    abortThroughOwnMount(name);
+  } catch (error) {
+    if (hasErrno(error, 'ENOENT')) return;
+    if (!hasErrno(error, 'ENOSYS', 'EPERM', 'ENODEV')) throw error;
+    abortThroughSys(name);
+  }
+}
+
+/** The kernel's `dev_t` in decimal: 12 bits of major and 20 of minor, the major 0 but for fuseblk. */
+export function connectionName(device: string): string {
+  const [major = 0, minor = 0] = device.split(':').map(Number);
+  return String(major * 2 ** 20 + minor);
+}
+
+/** A mount of fusectl that nobody else sees: /sys/fs/fuse/connections is often empty, in containers above all. */
+function abortThroughOwnMount(name: string): void {
+  using context = fsopen('fusectl', 1);
+  fsconfig(context, { by: 'create' });
+  using mount = fsmount(context, 1, 0);
+  const how = { flags: O.O_WRONLY | O.O_CLOEXEC, mode: 0, resolve: 0 };
+  using abort = openat2(mount, `${name}/abort`, how);
+  writeSync(abort.number, '1');
+}
+
+function abortThroughSys(name: string): void {
+  try {
+    writeFileSync(`/sys/fs/fuse/connections/${name}/abort`, '1');
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT', 'EACCES', 'EROFS')) throw error;
+  }
+}

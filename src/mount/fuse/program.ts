@@ -1,0 +1,171 @@
+// A program run for the engine: synchronously, for the engine's operations are, yet never for longer than it may.
+//
+//   found        by name in a fixed list of directories, never in the caller's PATH
+//   environment  PATH of those directories, HOME, LANG=C, and nothing else
+//   descriptors  /dev/null as input, a bounded memory file for both outputs, no other
+//   place        `/`, a session and process group of its own, so that it can be killed whole, and Ctrl-C passes by
+//   end          awaited with ppoll(2) on a pidfd; libuv reaps it later, when its loop turns
+//
+// Its output goes to a memory file rather than a pipe: a helper that stays as a daemon may keep its output open for
+// ever, and a pipe that nobody reads blocks it, and one that is closed kills it (SIGPIPE). The file is sealed at its
+// size, so what it writes beyond is refused (EPERM) and costs nothing.
+import { spawn } from 'node:child_process';
+import { accessSync, constants, ftruncateSync, readSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import path from 'node:path';
+import { CLOSE_RANGE_CLOEXEC, F_ADD_SEALS, F_SEAL, MFD, POLL } from '../../sys/constants.ts';
+import { hasErrno } from '../../sys/errors.ts';
+import { Fd } from '../../sys/fd.ts';
+import type { Exit, PollEntry } from '../../sys/structs.ts';
+import { addSeals, closeRange, exitOf, memfdCreate, pidfdOpen, poll } from '../../sys/syscalls.ts';
+import { MountError } from '../errors.ts';
+
+export const PROGRAM_DIRECTORIES: readonly string[] = [
+  '/usr/local/sbin',
+  '/usr/local/bin',
+  '/usr/sbin',
+  '/usr/bin',
+  '/sbin',
+  '/bin',
+];
+
+/** The absolute path of a program; undefined when no directory has it. */
+export function findProgram(name: string, directories: readonly string[]): string | undefined {
+  return directories.map((directory) => path.join(directory, name)).find(isExecutable);
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export interface Program {
+  /** The absolute path of the program, and its arguments. */
+  readonly argv: readonly string[];
+  /** What its PATH names. */
+  readonly directories: readonly string[];
+  /** Its working directory (default `/`). */
+  readonly cwd?: string;
+}
+
+/** A running program. The end of its owner's block lets go of it, and does not end it. */
+export interface Running extends Disposable {
+  exit(): Exit | undefined;
+  /** Waits until it has ended, or `also` has something, or the time (performance.now()) has come. */
+  wait(until: number, also?: PollEntry): void;
+  /** The end of what it has said, on one line. */
+  said(): string;
+  /** Kills its process group, and waits a moment for it to be gone. */
+  kill(): void;
+}
+
+const OUTPUT_BYTES = 64 * 1024;
+const SAID_BYTES = 4 * 1024;
+const KILL_WAIT_MS = 1_000;
+
+export function start({ argv, directories, cwd = '/' }: Program): Running {
+  using undo = new DisposableStack();
+  const output = undo.use(boundedFile());
+  keepDescriptors();
+  const [file = '', ...args] = argv;
+  const child = spawn(file, args, {
+    cwd,
+    env: { PATH: directories.join(':'), HOME: home(), LANG: 'C' },
+    stdio: ['ignore', output.number, output.number],
+    detached: true,
+  });
+  // A failed start is told by the missing pid; the event comes too late for a synchronous caller.
+  child.on('error', () => undefined);
+  child.unref();
+  const { pid } = child;
+  if (pid === undefined) {
+    throw new MountError({
+      reason: 'helper-failed',
+      message: `${file} cannot be started: it is no program for this machine, or its interpreter is missing`,
+      rolledBack: true,
+    });
+  }
+  // Not reaped before the event loop turns, which it does not while this operation lasts: the number is its own.
+  const pidfd = undo.use(pidfdOpen(pid, 0));
+  const wait: Running['wait'] = (until, also) => {
+    const entries = [{ fd: pidfd.number, events: POLL.POLLIN }, ...(also ? [also] : [])];
+    // A pidfd stays readable after the end: whoever waits on for something else is not to be woken by it.
+    poll(also && exitOf(pidfd) ? [also] : entries, until - performance.now());
+  };
+  const owned = undo.move();
+  return {
+    exit: () => exitOf(pidfd),
+    wait,
+    said: () => tailOf(output),
+    kill() {
+      try {
+        process.kill(-pid, 'SIGKILL');
+      } catch (error) {
+        if (!hasErrno(error, 'ESRCH')) throw error;
+      }
+      const until = performance.now() + KILL_WAIT_MS;
+      while (exitOf(pidfd) === undefined && performance.now() < until) wait(until);
+    },
+    [Symbol.dispose]: () => owned.dispose(),
+  };
+}
+
+export type Outcome = Exit | 'deadline';
+
+/** Runs a program to its end, or kills it at the deadline (performance.now()). */
+export function run(
+  program: Program,
+  deadline: number,
+): { readonly outcome: Outcome; readonly said: string } {
+  using running = start(program);
+  while (running.exit() === undefined && performance.now() < deadline) running.wait(deadline);
+  const exit = running.exit();
+  if (exit === undefined) running.kill();
+  return { outcome: exit ?? 'deadline', said: running.said() };
+}
+
+export function describeExit(exit: Exit): string {
+  return 'status' in exit ? `ended with status ${exit.status}` : `was ended by signal ${exit.signal}`;
+}
+
+function boundedFile(): Fd {
+  using file = memfdCreate('output', MFD.MFD_CLOEXEC | MFD.MFD_ALLOW_SEALING);
+  ftruncateSync(file.number, OUTPUT_BYTES);
+  addSeals(file, F_ADD_SEALS, F_SEAL.F_SEAL_GROW | F_SEAL.F_SEAL_SHRINK | F_SEAL.F_SEAL_SEAL);
+  return new Fd(file.release());
+}
+
+function tailOf(file: Fd): string {
+  const buffer = Buffer.alloc(OUTPUT_BYTES);
+  // By position: the file's own is shared with the program, which writes on from there.
+  readSync(file.number, buffer, 0, buffer.length, 0);
+  const end = buffer.indexOf(0);
+  const written = end === -1 ? buffer : buffer.subarray(0, end);
+  const tail = written.subarray(-SAID_BYTES).toString().trim();
+  return tail.replace(/\s*\n\s*/g, '; ');
+}
+
+/**
+ * What this runtime opens is closed in a new program anyway; what it was itself given by its own starter need not
+ * be. ENOSYS (before Linux 5.11): the runtime marks the low numbers at its start, which has to do.
+ */
+function keepDescriptors(): void {
+  try {
+    closeRange(3, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOSYS', 'EINVAL', 'EPERM')) throw error;
+  }
+}
+
+/** As the user database has it, not as the caller's environment says. */
+function home(): string {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return '/';
+  }
+}

@@ -1,0 +1,37 @@
+// What a caller may say about the programs that serve FUSE mounts, and what holds when it says nothing.
+import { PROGRAM_DIRECTORIES } from './program.ts';
+
+export interface ProgramOptions {
+  /** Where helpers, fusermount3 and mount.fuse3 are looked for, first one first. */
+  readonly directories?: readonly string[];
+  /**
+   * Whether helpers may be started through mount.fuse or mount.fuse3, which run a shell: `fallback` when there is
+   * no helper of the name, or an option is one that only mount.fuse knows (`setuid=`, `drop_privileges`).
+   */
+  readonly mountFuse?: 'never' | 'fallback' | 'always';
+  /** How long one operation may wait for programs, in ms (default 30,000). */
+  readonly timeoutMs?: number;
+}
+
+/** The same, for one operation that has begun. */
+export interface Programs {
+  readonly directories: readonly string[];
+  readonly mountFuse: 'never' | 'fallback' | 'always';
+  /** In the time of performance.now(). */
+  readonly deadline: number;
+}
+
+export const PROGRAM_TIMEOUT_MS = 30_000;
+
+export function beginPrograms(options: ProgramOptions = {}): Programs {
+  return {
+    directories: options.directories ?? PROGRAM_DIRECTORIES,
+    mountFuse: options.mountFuse ?? 'never',
+    deadline: performance.now() + (options.timeoutMs ?? PROGRAM_TIMEOUT_MS),
+  };
+}
+
+/** Shorter than the call that they are part of, so that there is time left to clean up and say why. */
+export function within(options: ProgramOptions | undefined, callMs: number): ProgramOptions {
+  return { ...options, timeoutMs: Math.min(options?.timeoutMs ?? PROGRAM_TIMEOUT_MS, 0.8 * callMs) };
+}

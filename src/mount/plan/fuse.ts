@@ -1,0 +1,120 @@
+// A filesystem in a process: the program NAME of the types `fuse.NAME` and `fuse3.NAME` mounts it at the target by
+// itself, and serves it from then on.
+//
+//   note what is mounted at the target      so that what came after can be taken away again
+//   start NAME, wait for mount and answer
+//   ensure attributes                       those that libfuse does not know, and those that NAME left out
+//
+// or, ID-mapped, where kernel and server can (FUSE_ALLOW_IDMAP, Linux 6.12):
+//
+//   open_tree(target, OPEN_TREE_CLONE); mount_setattr(MOUNT_ATTR_IDMAP)
+//   the helper's own mount is replaced by the mapped one; the server notices nothing
+//
+// The mount is visible before it is complete, unlike all others: the helper makes it. `allow_other`, without which
+// nobody but the helper's own user sees it (mount.fuse3(8)), is the caller's to give.
+import { MOUNT_ATTR, MOUNT_ATTR__ATIME } from '../../sys/constants.ts';
+import { invalidMount } from '../errors.ts';
+import { escapeOption, type Helper } from '../fuse/command.ts';
+import type { Kernel } from '../kernel.ts';
+import type { ParsedOptions } from '../options.ts';
+import type { ParsedMount, Planner } from '../plan.ts';
+import type { Step } from '../steps.ts';
+import { attributeSteps, usernsSteps } from './attributes.ts';
+import { classicAttributeSteps, classicPropagationSteps, requireIdmap } from './classic-flags.ts';
+
+/** `fuse.NAME`, and what only looks like it and gets told so. */
+export const isFuseType = (type: string): boolean => /^fuse(3|blk)?(\.|$)/.test(type);
+
+export const planFuse: Planner = (mount, kernel) => [
+  ...mountByHelper(mount, kernel),
+  ...(mount.options.idmap === undefined ? ensured(mount.options) : []),
+  ...propagated(mount.options),
+  { kind: 'verify', mount: 'mount' },
+];
+
+/** Attributes and propagation by mount(2). */
+export const planClassicFuse: Planner = (mount, kernel) => [
+  ...mountByHelper(mount, kernel),
+  ...(mount.options.idmap === undefined ? classicAttributeSteps(whole(mount.options), kernel) : []),
+  ...classicPropagationSteps(mount.options),
+  { kind: 'verify', mount: 'mount' },
+];
+
+/** Up to the attached mount, which is in the slot `mount`. */
+function mountByHelper({ type, source, options }: ParsedMount, kernel: Kernel): Step[] {
+  const helper = readHelper(type, source, whole(options));
+  const start: Step[] = [{ kind: 'noteMounts' }, { kind: 'startHelper', ...helper }];
+  if (options.idmap === undefined) return [...start, { kind: 'openMounted', as: 'mount' }];
+  requireIdmap(kernel);
+  return [
+    ...usernsSteps(options.idmap),
+    ...start,
+    { kind: 'cloneTarget', as: 'mount' },
+    ...attributeSteps({ on: 'mount', options: whole(options), idmap: true, tree: false }),
+    { kind: 'detachTarget', mount: 'mount' },
+    { kind: 'attach', mount: 'mount' },
+  ];
+}
+
+/** A tree of one mount: what is said of the tree is said of the mount. */
+function whole(options: ParsedOptions): ParsedOptions {
+  const { mount, recursive } = options;
+  const set = (recursive.set & ~mount.clear) | mount.set;
+  const clear = (recursive.clear & ~(mount.set & ~MOUNT_ATTR__ATIME)) | mount.clear;
+  return { ...options, mount: { set, clear }, recursive: { set: 0, clear: 0 } };
+}
+
+function ensured(options: ParsedOptions): Step[] {
+  const { set, clear } = whole(options).mount;
+  return set === 0 && clear === 0 ? [] : [{ kind: 'ensureAttributes', on: 'mount', set, clear }];
+}
+
+function propagated({ propagation }: ParsedOptions): Step[] {
+  if (propagation === undefined) return [];
+  return [{ kind: 'setPropagation', on: 'mount', type: propagation.type, recursive: propagation.recursive }];
+}
+
+function readHelper(type: string, source: string, options: ParsedOptions): Helper {
+  const [, flavour, name] = /^(fuse3?)\.([A-Za-z0-9_][A-Za-z0-9._+-]*)$/.exec(type) ?? [];
+  if (name === undefined) {
+    throw invalidMount(
+      `type ${type}: name the helper, as in fuse.bindfs or fuse3.squashfuse: letters, digits and . _ + -`,
+    );
+  }
+  if (/^-|\0/.test(source)) {
+    throw invalidMount(
+      `source ${JSON.stringify(source)}: ${name} would take it for a flag; give the path from the root on`,
+    );
+  }
+  const data = options.data.map((option) => {
+    if (/^[A-Za-z0-9_][^\0]*$/s.test(option)) return escapeOption(option);
+    throw invalidMount(
+      `option ${JSON.stringify(option)}: ${name} could take it for a flag; an option of a helper begins with a letter or digit`,
+    );
+  });
+  return {
+    name,
+    flavour: flavour === 'fuse3' ? 'fuse3' : 'fuse',
+    source,
+    options: [...flagsOf(options), ...options.superblock, ...data],
+  };
+}
+
+const A = MOUNT_ATTR;
+/**
+ * The mount attributes that libfuse 2 and 3 know as options. It refuses all others (`nodiratime`, `strictatime`,
+ * `nosymfollow`), which are set afterwards. Without any, it mounts `nosuid,nodev`.
+ */
+const KNOWN: readonly [bit: number, on: string, off: string][] = [
+  [A.MOUNT_ATTR_RDONLY, 'ro', 'rw'],
+  [A.MOUNT_ATTR_NOSUID, 'nosuid', 'suid'],
+  [A.MOUNT_ATTR_NODEV, 'nodev', 'dev'],
+  [A.MOUNT_ATTR_NOEXEC, 'noexec', 'exec'],
+];
+
+function flagsOf({ mount: { set, clear } }: ParsedOptions): string[] {
+  return [
+    ...KNOWN.flatMap(([bit, on, off]) => (set & bit ? [on] : clear & bit ? [off] : [])),
+    ...(set & A.MOUNT_ATTR_NOATIME ? ['noatime'] : []),
+  ];
+}
