@@ -15,7 +15,7 @@ const MAY_IMPORT = {
 
 /** What `volume` and `policy` may see of the engine: data and pure functions, nothing that calls the kernel. */
 const EFFECTS =
-  '^src/(sys|mount/(apply|engine|lookup|operations|steps|target|unmount)|userns/create)[./]';
+  '^src/(sys|mount/(apply|engine|filesystem-type|lookup|loop|operations|steps|target|unmount)|userns/create)[./]';
 
 export default {
   forbidden: [

@@ -17,10 +17,9 @@ export interface MountFlags {
   readonly options?: readonly string[];
 }
 
-/** Without `-t`, a bind where the options say so; else the type must be named. */
+/** Without `-t`, a bind where the options say so; else the type that the image holds, as mount(8). */
 export function mountOf(source: string, { types, options = [] }: MountFlags): Mount {
   const isBind = options.includes('bind') || options.includes('rbind');
-  const type = types ?? (isBind ? 'bind' : undefined);
-  if (type === undefined) throw new Error('which type? add -t overlay, -t tmpfs, or -o bind');
+  const type = types ?? (isBind ? 'bind' : 'auto');
   return { type, source, options };
 }

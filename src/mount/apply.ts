@@ -10,6 +10,7 @@ import type { Target } from './target.ts';
 /** @throws MountError */
 export function apply(steps: readonly Step[], target: Target): void {
   const slots = new Map<Slot, Fd>();
+  const rest = [...steps];
   const workplace: Workplace = {
     target,
     get(slot) {
@@ -18,11 +19,12 @@ export function apply(steps: readonly Step[], target: Target): void {
       return fd;
     },
     put: (slot, fd) => slots.set(slot, fd),
+    insert: (more) => rest.unshift(...more),
   };
   const done: Step[] = [];
   let current: Step | undefined;
   try {
-    for (current of steps) {
+    for (current = rest.shift(); current !== undefined; current = rest.shift()) {
       rowOf(current).apply(current, workplace);
       done.push(current);
     }

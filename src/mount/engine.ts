@@ -50,7 +50,8 @@ async function whileBusy(
     try {
       return await unmount(request, { timeoutMs: deadline - performance.now() });
     } catch (error) {
-      const busy = error instanceof MountError && error.reason === 'busy';
+      // Not for an image that something else keeps attached: what was mounted here is gone.
+      const busy = error instanceof MountError && error.errno === 'EBUSY';
       if (!busy || tries >= BUSY_TRIES || performance.now() + BUSY_WAIT_MS > deadline) throw error;
       await sleep(BUSY_WAIT_MS);
     }

@@ -6,6 +6,7 @@ import { fstatfs } from '../sys/syscalls.ts';
 import { apply } from './apply.ts';
 import { MountError, toMountError } from './errors.ts';
 import { lookup } from './lookup.ts';
+import { type Borrowed, borrowedBy, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
@@ -27,6 +28,12 @@ export interface UnmountRequest {
   readonly all?: boolean;
   /** Remove the target afterwards; nothing there is no error. */
   readonly remove?: TargetKind;
+  /**
+   * An image file, under the name it was mounted by. Its loop device must be free afterwards, or mounted elsewhere in
+   * this mount namespace; that is asked also when nothing is mounted at the target any more, so that a call that
+   * failed (busy) can be repeated. Without it only the loop device of what is unmounted now is looked after.
+   */
+  readonly image?: string;
 }
 
 /** Capacity of a filesystem, in bytes and files. */
@@ -78,18 +85,14 @@ export const operations: { readonly [K in OperationName]: (request: Requests[K])
     }
   },
 
-  unmount({ target: spec, lazy = false, all = false, remove }) {
+  unmount(request) {
     try {
-      using target = openTarget(spec);
-      let count = 0;
-      while (unmountTop(target, { lazy })) {
-        count++;
-        if (!all) break;
-      }
-      if (remove) target.remove(remove);
+      const devices = request.image === undefined ? [] : borrowedFor(request.image);
+      const count = unmountAt(request, devices);
+      // Lazily unmounted, a device is free when the last user goes.
+      if (!request.lazy) expectReleased(devices);
       return count;
     } catch (error) {
-      if (isGone(error)) return 0;
       throw toMountError(error, false);
     }
   },
@@ -118,6 +121,29 @@ export const operations: { readonly [K in OperationName]: (request: Requests[K])
     };
   },
 };
+
+/** How many mounts it took away; their loop devices are added to `devices`. */
+function unmountAt(
+  { target: spec, lazy = false, all = false, remove }: UnmountRequest,
+  devices: Borrowed[],
+): number {
+  try {
+    using target = openTarget(spec);
+    let count = 0;
+    for (;;) {
+      const device = lazy ? undefined : borrowedBy(target, spec);
+      if (!unmountTop(target, { lazy })) break;
+      count++;
+      if (device) devices.push(device);
+      if (!all) break;
+    }
+    if (remove) target.remove(remove);
+    return count;
+  } catch (error) {
+    if (isGone(error)) return 0;
+    throw error;
+  }
+}
 
 /** The failure, with `rolledBack` as true as the undoing makes it. */
 function afterUndo(failure: MountError, undo: DisposableStack): MountError {

@@ -4,12 +4,14 @@
 //   type                          planner             makes
 //   bind, or options bind, rbind  plan/bind.ts        a copy of a mount
 //   overlay                       plan/overlay.ts     a new superblock over layers, ID-mapped one by one
+//   any with loop, ext4, auto...  plan/image.ts       a superblock from a disk or an image file
 //   any other                     plan/filesystem.ts  a new superblock of that type
 import { invalidMount } from './errors.ts';
 import type { Mount } from './mount.ts';
 import { type ParsedOptions, parseOptions } from './options.ts';
 import { planBind } from './plan/bind.ts';
 import { planFilesystem } from './plan/filesystem.ts';
+import { isImage, planImage } from './plan/image.ts';
 import { planOverlay } from './plan/overlay.ts';
 import { STEPS, type Step } from './steps.ts';
 
@@ -34,6 +36,7 @@ export function plan(mount: Mount): Step[] {
 }
 
 function plannerOf(type: string, options: ParsedOptions): Planner {
+  if (isImage(type, options)) return planImage;
   if (type === 'bind' || type === 'rbind' || options.bind !== undefined) return planBind;
   if (type === 'overlay') return planOverlay;
   if (/^fuse3?\.|^fuse(blk)?$/.test(type)) {

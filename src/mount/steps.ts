@@ -3,15 +3,17 @@
 // fails. To add a kind: its arguments and its row in a file of steps/, which belongs in both lists below.
 import { type AttachSteps, attachSteps } from './steps/attach.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
+import { type ImageSteps, imageStepRows } from './steps/image.ts';
 import type { Rows } from './steps/row.ts';
 import { type TreeSteps, treeSteps } from './steps/trees.ts';
 import { type UsernsSteps, usernsSteps } from './steps/userns.ts';
 
-interface StepArguments extends AttachSteps, FilesystemSteps, TreeSteps, UsernsSteps {}
+interface StepArguments extends AttachSteps, FilesystemSteps, ImageSteps, TreeSteps, UsernsSteps {}
 
 export const STEPS: Rows<StepArguments> = {
   ...attachSteps,
   ...filesystemSteps,
+  ...imageStepRows,
   ...treeSteps,
   ...usernsSteps,
 };

@@ -7,7 +7,7 @@ import { Fd } from './fd.ts';
 import { lseek, openat } from './syscalls.ts';
 
 export interface KernelLog extends Disposable {
-  /** The messages since it was opened that have this in them, without repetitions. */
+  /** The messages since it was opened that name this device (`loop3`), without repetitions. */
   about(name: string): string[];
 }
 
@@ -25,10 +25,12 @@ export function openKernelLog(): KernelLog {
     return { about: () => [], [Symbol.dispose]: () => undefined };
   }
   return {
-    about: (name) => [...new Set(records(log).filter((message) => message.includes(name)))],
+    about: (device) => [...new Set(records(log).filter((message) => names(message, device)))],
     [Symbol.dispose]: () => log[Symbol.dispose](),
   };
 }
+
+const names = (message: string, device: string): boolean => message.split(/[^\w-]+/).includes(device);
 
 function records(log: Fd): string[] {
   const buffer = Buffer.alloc(RECORD_BYTES);

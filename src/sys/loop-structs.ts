@@ -55,7 +55,7 @@ export function decodeLoopInfo(buffer: Buffer): LoopInfo {
 /** @param blockSize of the device in bytes, 0 for the kernel's choice */
 export function encodeLoopConfig(file: number, blockSize: number, settings: LoopSettings): Buffer {
   const buffer = Buffer.alloc(LOOP_CONFIG_SIZE);
-  buffer.writeUInt32LE(file, 0);
+  buffer.writeInt32LE(file, 0);
   buffer.writeUInt32LE(blockSize, 4);
   encodeLoopInfo(settings).copy(buffer, INFO_IN_CONFIG);
   return buffer;

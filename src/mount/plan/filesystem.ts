@@ -5,6 +5,7 @@
 import { MOUNT_ATTR } from '../../sys/constants.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
 import type { Planner } from '../plan.ts';
+import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 import { attributeSteps, usernsSteps } from './attributes.ts';
 
@@ -16,17 +17,24 @@ export const planFilesystem: Planner = ({ type, source, options }) => [
   ...attributeSteps({ on: 'mount', options, idmap: options.idmap !== undefined, tree: false }),
 ];
 
-/** Source, flags and data of a new superblock. A read-only mount of a new filesystem is read-only below too. */
-export function superblockSteps(source: string, { mount, superblock, data }: ParsedOptions): Step[] {
+/** Source, flags and data of a new superblock. */
+export function superblockSteps(source: string, options: ParsedOptions): Step[] {
+  return [
+    { kind: 'configure', context: 'context', key: 'source', value: { string: source } },
+    ...parameterSteps('context', options),
+  ];
+}
+
+/** Flags and data. A read-only mount of a new filesystem is read-only below too. */
+export function parameterSteps(context: Slot, { mount, superblock, data }: ParsedOptions): Step[] {
   const configure = (key: string, value: string | undefined): Step => ({
     kind: 'configure',
-    context: 'context',
+    context,
     key,
     value: value === undefined ? { flag: true } : { string: value },
   });
   const flags = mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY ? ['ro', ...superblock] : superblock;
   return [
-    configure('source', source),
     ...flags.map((flag) => configure(flag, undefined)),
     ...data.map((option) => configure(...keyAndValue(option))),
   ];

@@ -5,6 +5,7 @@
 // gone with its descriptor.
 import type { Fd } from '../../sys/fd.ts';
 import type { MountReason } from '../errors.ts';
+import type { Step } from '../steps.ts';
 import type { Target } from '../target.ts';
 
 /** Name of a file descriptor within one plan. */
@@ -15,6 +16,8 @@ export interface Workplace {
   readonly target: Target;
   get(slot: Slot): Fd;
   put(slot: Slot, fd: Fd): void;
+  /** Steps to be carried out next, before the rest of the plan: for what depends on what a step finds. */
+  insert(steps: readonly Step[]): void;
 }
 
 export interface StepRow<A> {
