@@ -23,6 +23,8 @@ export interface LoopOptions extends Partial<Attachment> {
   readonly directIo?: boolean;
   /** Without LOOP_CONFIGURE, as before Linux 5.8. */
   readonly stepwise?: boolean;
+  /** How long to wait for a program that has a lock on the image, in ms (default 5,000). */
+  readonly patienceMs?: number;
 }
 
 /** A device with a file. Disposed of, it is let go: with autoclear, and not mounted, it is free then. */
@@ -57,7 +59,7 @@ export function attachImage(image: Fd, path: string, options: LoopOptions = {}):
   using held = new DisposableStack();
   using file = openBacking(image, path, wanted.readOnly);
   const identity = identityOf(image);
-  using _lock = lockImage(image, path);
+  using _lock = lockImage(image, path, options.patienceMs);
   const found = findLoops(identity, held);
   const decision = decide(found, wanted);
   if (decision.do === 'refuse') {

@@ -103,7 +103,7 @@ function tryDirectIo(device: Fd): void {
   try {
     loopSetDirectIo(device, true);
   } catch (error) {
-    if (!hasErrno(error, 'EINVAL', 'ENOTTY', 'EOPNOTSUPP')) throw error;
+    if (!hasErrno(error, 'EINVAL', 'ENOTTY', 'EOPNOTSUPP', 'ENOTSUP')) throw error;
   }
 }
 
@@ -114,7 +114,7 @@ function whileAgain(call: () => void): void {
       call();
       return;
     } catch (error) {
-      if (!hasErrno(error, 'EAGAIN') || tries === TRIES) throw error;
+      if (!hasErrno(error, 'EAGAIN', 'EWOULDBLOCK') || tries === TRIES) throw error;
       pauseAbout(Math.min(2 ** tries, MAX_PAUSE_MS));
     }
   }

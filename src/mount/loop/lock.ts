@@ -22,27 +22,27 @@ const PATIENCE_MS = 5_000;
 const INTERVAL_MS = 4;
 
 /** @throws MountError (image-in-use) */
-export function lockImage(image: Fd, path: string): Fd {
+export function lockImage(image: Fd, path: string, patienceMs = PATIENCE_MS): Fd {
   using own = reopen(image, 0);
   try {
-    lock(own, path);
+    lock(own, path, patienceMs);
     return new Fd(own.release());
   } catch (error) {
-    if (!hasErrno(error, 'EBADF', 'ENOLCK', 'EOPNOTSUPP', 'EINVAL', 'ENOSYS')) throw error;
+    if (!hasErrno(error, 'EBADF', 'ENOLCK', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL', 'ENOSYS')) throw error;
   }
   using control = openLoopControl();
-  lock(control, '/dev/loop-control');
+  lock(control, '/dev/loop-control', patienceMs);
   return new Fd(control.release());
 }
 
-function lock(file: Fd, path: string): void {
-  const deadline = performance.now() + PATIENCE_MS;
+function lock(file: Fd, path: string, patienceMs: number): void {
+  const deadline = performance.now() + patienceMs;
   for (;;) {
     try {
       flock(file, LOCK.LOCK_EX | LOCK.LOCK_NB);
       return;
     } catch (error) {
-      if (!hasErrno(error, 'EAGAIN', 'EINTR')) throw error;
+      if (!hasErrno(error, 'EAGAIN', 'EWOULDBLOCK', 'EINTR')) throw error;
       if (performance.now() > deadline) {
         const message = `another program holds a lock (flock) on ${path}; end it first (lslocks(8) names it)`;
         throw new MountError({ reason: 'image-in-use', message, rolledBack: true }, { cause: error });

@@ -20,14 +20,13 @@ const SAME_UUID: Readonly<Record<string, string>> = {
 type Explain = (type: string, words: string) => Explanation;
 
 const EXPLANATIONS: Partial<Record<ErrnoName, Explain>> = {
-  EINVAL: (type) => ({
-    reason: 'bad-image',
-    meaning:
-      `no ${type} filesystem is there, or it is damaged or cut short, or an option is not one of ${type}'s` +
-      (type === 'xfs'
-        ? `; if it is the copy of a mounted filesystem (duplicate UUID), ${SAME_UUID.xfs}`
-        : ''),
-  }),
+  EINVAL: (type, words) =>
+    /duplicate UUID/i.test(words)
+      ? sameUuid(type)
+      : {
+          reason: 'bad-image',
+          meaning: `no ${type} filesystem is there, or it is damaged or cut short, or an option is not one of ${type}'s`,
+        },
   EUCLEAN: damaged,
   EBADMSG: damaged,
   EIO: damaged,

@@ -84,7 +84,7 @@ export const imageStepRows: Rows<ImageSteps> = {
       try {
         fsconfig(at.get(context), { by: 'create' });
       } catch (error) {
-        if (otherwise && hasErrno(error, 'ENOTBLK', 'EOPNOTSUPP')) return at.insert(otherwise);
+        if (otherwise && hasErrno(error, 'ENOTBLK')) return at.insert(otherwise);
         const path = 'path' in from ? from.path : pathOf(from.device, at);
         throw refusal(error, type, log.about(path.slice(path.lastIndexOf('/') + 1)));
       }
