@@ -8,6 +8,7 @@ import { LO_FLAGS } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { loopGetStatus } from '../../sys/loop.ts';
+import type { LoopInfo } from '../../sys/loop-structs.ts';
 import { type ImageIdentity, isSameImage } from './image.ts';
 import { boundLoops, loopPath, openLoop } from './nodes.ts';
 import type { Existing } from './reuse.ts';
@@ -23,34 +24,48 @@ export interface FoundLoop extends Existing, ImageIdentity {
 export function findLoops(image: ImageIdentity, stack: DisposableStack): FoundLoop[] {
   return boundLoops().flatMap((number) => {
     using look = new DisposableStack();
-    const found = inspectLoop(number, look);
-    if (found === undefined || !isSameImage(found, image)) return [];
+    const found = ask(number, look);
+    if (found === undefined || !isSameImage(found.info, image)) return [];
     stack.use(look.move());
-    return [found];
+    return [describe(found)];
   });
 }
 
 /** What the device is, held by `stack`; undefined when it has no file (any more). */
 export function inspectLoop(number: number, stack: DisposableStack): FoundLoop | undefined {
+  const found = ask(number, stack);
+  return found && describe(found);
+}
+
+interface Answer {
+  readonly fd: Fd;
+  readonly info: LoopInfo;
+}
+
+function ask(number: number, stack: DisposableStack): Answer | undefined {
   try {
     const fd = stack.use(openLoop(number, 0));
-    const { device, inode, offset, sizeLimit, flags } = loopGetStatus(fd);
-    return {
-      fd,
-      number,
-      path: loopPath(number),
-      device,
-      inode,
-      offset,
-      sizeLimit,
-      readOnly: (flags & LO_FLAGS.LO_FLAGS_READ_ONLY) !== 0,
-      autoclear: (flags & LO_FLAGS.LO_FLAGS_AUTOCLEAR) !== 0,
-      directIo: (flags & LO_FLAGS.LO_FLAGS_DIRECT_IO) !== 0,
-      blockSize: Number(readFileSync(`/sys/block/loop${number}/queue/logical_block_size`, 'utf8')),
-    };
+    return { fd, info: loopGetStatus(fd) };
   } catch (error) {
     // Given up by its last user, or the device itself removed, while we were looking.
     if (hasErrno(error, 'ENXIO', 'ENOENT', 'ENODEV')) return undefined;
     throw error;
   }
+}
+
+function describe({ fd, info }: Answer): FoundLoop {
+  const { number, device, inode, offset, sizeLimit, flags } = info;
+  return {
+    fd,
+    number,
+    path: loopPath(number),
+    device,
+    inode,
+    offset,
+    sizeLimit,
+    readOnly: (flags & LO_FLAGS.LO_FLAGS_READ_ONLY) !== 0,
+    autoclear: (flags & LO_FLAGS.LO_FLAGS_AUTOCLEAR) !== 0,
+    directIo: (flags & LO_FLAGS.LO_FLAGS_DIRECT_IO) !== 0,
+    blockSize: Number(readFileSync(`/sys/block/loop${number}/queue/logical_block_size`, 'utf8')),
+  };
 }

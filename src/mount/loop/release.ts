@@ -49,8 +49,8 @@ export function borrowedBy(target: Target, spec: TargetSpec): Borrowed | undefin
 export function borrowedFor(path: string): Borrowed[] {
   const names = [path, `${path} (deleted)`];
   return boundLoops().flatMap((number) => {
-    const found = borrowed(`loop${number}`);
-    return found !== undefined && names.includes(found.file) ? [found] : [];
+    const found = names.includes(fileOf(number)) ? borrowed(`loop${number}`) : undefined;
+    return found === undefined ? [] : [found];
   });
 }
 
@@ -86,8 +86,17 @@ function borrowed(name: string): Borrowed | undefined {
   const found = inspectLoop(Number(digits), look);
   if (found === undefined || !found.autoclear) return undefined;
   const { number, device, inode } = found;
-  const read = (file: string) => readFileSync(`/sys/block/${name}/${file}`, 'utf8').trimEnd();
-  return { number, device, inode, file: read('loop/backing_file'), numbers: read('dev') };
+  const numbers = readFileSync(`/sys/block/${name}/dev`, 'utf8').trimEnd();
+  return { number, device, inode, file: fileOf(number), numbers };
+}
+
+/** The name of the backing file; empty for a device that has none (any more). */
+function fileOf(number: number): string {
+  try {
+    return readFileSync(`/sys/block/loop${number}/loop/backing_file`, 'utf8').replace(/\n$/, '');
+  } catch {
+    return '';
+  }
 }
 
 /** /sys/fs/btrfs has a directory per mounted filesystem, with links to its devices. */
