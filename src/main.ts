@@ -23,7 +23,7 @@ serve.action(async (options: Record<string, string>) => {
 
 const typeFlag = [
   '-t, --types <type>',
-  'filesystem type: bind, overlay, tmpfs, fuse.HELPER, or one of the kernel',
+  'bind, overlay, tmpfs, fuse.HELPER, one of the kernel, or auto (default: bind with -o bind, else auto)',
 ] as const;
 const optionFlag = ['-o, --options <list>', 'options as in fstab(5); may be repeated'] as const;
 const jsonFlag = ['--json', 'print the result as JSON'] as const;
@@ -106,6 +106,7 @@ function examples(command: string): string {
   return `
 Examples:
   csi-driver-idmap ${command} -o rbind,ro /srv/data /mnt
+  csi-driver-idmap ${command} -o loop,ro /srv/images/app.squashfs /mnt
   csi-driver-idmap ${command} -t tmpfs -o size=64m,mode=0750 tmpfs /mnt
   csi-driver-idmap ${command} -t overlay -o lowerdir=/srv/b:/srv/a,uidmap=0:100000:65536,gidmap=0:100000:65536 overlay /mnt`;
 }

@@ -22,11 +22,10 @@ export interface MountFlags {
   readonly options?: readonly string[];
 }
 
-/** Without `-t`, a bind where the options say so; else the type must be named. */
+/** Without `-t`, a bind where the options say so; else the type that the image holds, as mount(8). */
 export function mountOf(source: string, { types, options = [] }: MountFlags): Mount {
   const isBind = options.includes('bind') || options.includes('rbind');
-  const type = types ?? (isBind ? 'bind' : undefined);
-  if (type === undefined) throw new Error('which type? add -t overlay, -t tmpfs, or -o bind');
+  const type = types ?? (isBind ? 'bind' : 'auto');
   // A helper runs in `/`; whether its source is a path at all is its own affair.
   const isPath = isFuseType(type) && existsSync(source);
   return { type, source: isPath ? path.resolve(source) : source, options };

@@ -11,6 +11,7 @@ import type { Target } from './target.ts';
 /** @throws MountError */
 export function apply(steps: readonly Step[], target: Target, programs: Programs = beginPrograms()): void {
   const slots = new Map<Slot, Fd>();
+  const rest = [...steps];
   const workplace: Workplace = {
     target,
     programs,
@@ -23,11 +24,12 @@ export function apply(steps: readonly Step[], target: Target, programs: Programs
       if (slots.has(slot)) throw new Error(`the plan fills the slot ${slot} twice`);
       slots.set(slot, fd);
     },
+    insert: (more) => rest.unshift(...more),
   };
   const done: Step[] = [];
   let current: Step | undefined;
   try {
-    for (current of steps) {
+    for (current = rest.shift(); current !== undefined; current = rest.shift()) {
       rowOf(current).apply(current, workplace);
       done.push(current);
     }

@@ -60,10 +60,15 @@ async function whileBusy(
     } catch (error) {
       if (!(error instanceof MountError) || error.reason !== 'busy') throw error;
       before += error.unmounted ?? 0;
-      // The one that was asked for is gone: the next one there is somebody else's.
-      const done = before > 0 && request.all !== true;
+      // The one that was asked for is gone: the next one there is somebody else's. Or an image is kept attached by
+      // something else (no errno), which does not change with time.
+      const done = (before > 0 && request.all !== true) || error.errno !== 'EBUSY';
       if (done || tries >= BUSY_TRIES || performance.now() + BUSY_WAIT_MS > deadline) {
-        throw new MountError({ ...error.toInit(), rolledBack: before === 0, unmounted: before });
+        throw new MountError({
+          ...error.toInit(),
+          rolledBack: error.rolledBack && before === 0,
+          unmounted: before,
+        });
       }
       await sleep(BUSY_WAIT_MS);
     }

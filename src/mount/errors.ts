@@ -19,8 +19,14 @@ export const MOUNT_REASONS = [
   'not-permitted',
   /** A mount could not be removed because it is in use. */
   'busy',
-  /** A writable overlay came out read-only. */
+  /** What should be writable would be read-only: an overlay, an image. */
   'not-writable',
+  /** The image is attached already, otherwise than asked for, or locked by another program. */
+  'image-in-use',
+  /** The image holds no filesystem, another one, or a damaged one. */
+  'bad-image',
+  /** A program that this mount needs is not installed. */
+  'program-missing',
   /** The target shows another mount than the one that was made. */
   'wrong-mount',
   /** The program that mounts a FUSE filesystem is not installed. */

@@ -8,6 +8,7 @@ import { MountError, toMountError } from './errors.ts';
 import { beginPrograms, type ProgramOptions } from './fuse/programs.ts';
 import type { Kernel } from './kernel.ts';
 import { lookup } from './lookup.ts';
+import { borrowedBy, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
@@ -38,6 +39,12 @@ export interface UnmountRequest {
   readonly remove?: TargetKind;
   /** For FUSE mounts: how fusermount3 is found, and how long it may take. */
   readonly programs?: ProgramOptions;
+  /**
+   * An image file, under the name it was mounted by. Its loop device must be free afterwards, or mounted elsewhere in
+   * this mount namespace; that is asked also when nothing is mounted at the target any more, so that a call that
+   * failed (busy) can be repeated. Without it only the loop device of what is unmounted now is looked after.
+   */
+  readonly image?: string;
 }
 
 /** Capacity of a filesystem, in bytes and files. */
@@ -92,24 +99,31 @@ export const operationsOn = (kernel: Kernel): Operations => ({
     }
   },
 
-  unmount({ target: spec, lazy = false, force = false, all = false, remove, programs: options }) {
-    const programs = beginPrograms(options);
+  unmount(request) {
+    const { target: spec, lazy = false, force = false, all = false, remove } = request;
+    const programs = beginPrograms(request.programs);
     let count = 0;
     try {
-      using target = openTarget(spec);
-      while (unmountTop(target, { lazy, force, programs })) {
-        count++;
-        if (!all) break;
+      const devices = request.image === undefined ? [] : borrowedFor(request.image);
+      try {
+        using target = openTarget(spec);
+        for (;;) {
+          const device = lazy ? undefined : borrowedBy(target, spec);
+          if (!unmountTop(target, { lazy, force, programs })) break;
+          count++;
+          if (device) devices.push(device);
+          if (!all) break;
+        }
+        if (remove) target.remove(remove);
+      } catch (error) {
+        if (!isGone(error)) throw error;
       }
-      if (remove) target.remove(remove);
+      // Lazily unmounted, a device is free when the last user goes.
+      if (!lazy) expectReleased(devices);
       return count;
     } catch (error) {
-      if (isGone(error)) return 0;
-      throw new MountError({
-        ...toMountError(error, true).toInit(),
-        rolledBack: count === 0,
-        unmounted: count,
-      });
+      const failure = toMountError(error, true).toInit();
+      throw new MountError({ ...failure, rolledBack: failure.rolledBack && count === 0, unmounted: count });
     }
   },
 

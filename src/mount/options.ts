@@ -12,6 +12,7 @@
 import { MOUNT_ATTR, MOUNT_ATTR__ATIME, PROPAGATION } from '../sys/constants.ts';
 import { type IdMapping, MappingError, parseIdMapping, type UserMapping } from '../userns/mapping.ts';
 import { invalidMount } from './errors.ts';
+import { type LoopRequest, takeLoop } from './loop-options.ts';
 
 /** A change of mount attributes: bits to clear, then bits to set (MOUNT_ATTR). */
 export interface AttributeChange {
@@ -99,6 +100,8 @@ export interface ParsedOptions {
   readonly propagation: { readonly type: number; readonly recursive: boolean } | undefined;
   readonly bind: 'bind' | 'rbind' | undefined;
   readonly idmap: UserMapping | undefined;
+  /** Attach the source to a loop device. */
+  readonly loop: LoopRequest | undefined;
   /** Everything else, `key` or `key=value`, in the order given: the filesystem's own. */
   readonly data: readonly string[];
 }
@@ -144,7 +147,8 @@ export function parseOptions(options: readonly string[]): ParsedOptions {
         break;
     }
   }
-  return { mount, recursive, superblock, propagation, bind, idmap: bothOf(mappings), data };
+  const { loop, rest } = takeLoop(data);
+  return { mount, recursive, superblock, propagation, bind, idmap: bothOf(mappings), loop, data: rest };
 }
 
 /** `later` after `earlier`, as one change: what it sets is not cleared, what it clears is not set. */

@@ -4,6 +4,7 @@
 //   type                          modern              classic                    makes
 //   bind, or options bind, rbind  plan/bind.ts        plan/classic.ts            a copy of a mount
 //   overlay                       plan/overlay.ts     plan/classic-overlay.ts    a superblock over layers
+//   any with loop, ext4, auto...  plan/image.ts       plan/classic-image.ts      a superblock from a disk or an image
 //   fuse.NAME, fuse3.NAME         plan/fuse.ts        plan/fuse.ts               what the program NAME mounts
 //   any other                     plan/filesystem.ts  plan/classic.ts            a superblock of that type
 import type { FeatureName } from '../sys/features.ts';
@@ -13,9 +14,11 @@ import type { Mount } from './mount.ts';
 import { type ParsedOptions, parseOptions } from './options.ts';
 import { planBind } from './plan/bind.ts';
 import { planClassicBind, planClassicFilesystem } from './plan/classic.ts';
+import { planClassicImage } from './plan/classic-image.ts';
 import { planClassicOverlay } from './plan/classic-overlay.ts';
 import { planFilesystem } from './plan/filesystem.ts';
 import { isFuseType, planClassicFuse, planFuse } from './plan/fuse.ts';
+import { isImage, planImage } from './plan/image.ts';
 import { planOverlay } from './plan/overlay.ts';
 import { STEPS, type Step } from './steps.ts';
 
@@ -28,11 +31,12 @@ export interface ParsedMount {
 
 export type Planner = (mount: ParsedMount, kernel: Kernel) => Step[];
 
-type MountKind = 'bind' | 'overlay' | 'fuse' | 'filesystem';
+type MountKind = 'bind' | 'overlay' | 'image' | 'fuse' | 'filesystem';
 
 const PLANNERS: { readonly [K in MountKind]: { readonly [A in MountApi]: Planner } } = {
   bind: { modern: planBind, classic: planClassicBind },
   overlay: { modern: planOverlay, classic: planClassicOverlay },
+  image: { modern: planImage, classic: planClassicImage },
   fuse: { modern: planFuse, classic: planClassicFuse },
   filesystem: { modern: planFilesystem, classic: planClassicFilesystem },
 };
@@ -41,6 +45,7 @@ const PLANNERS: { readonly [K in MountKind]: { readonly [A in MountApi]: Planner
 const NEEDS: { readonly [K in MountKind]: readonly FeatureName[] } = {
   bind: ['open-tree', 'move-mount', 'mount-setattr'],
   overlay: ['fsopen', 'open-tree', 'move-mount', 'mount-setattr'],
+  image: ['fsopen', 'move-mount', 'mount-setattr'],
   fuse: ['mount-setattr'],
   filesystem: ['fsopen', 'move-mount', 'mount-setattr'],
 };
@@ -55,6 +60,7 @@ export function plan(mount: Mount, kernel: Kernel): Step[] {
 
 function kindOf(type: string, options: ParsedOptions): MountKind {
   if (type === '') throw invalidMount('a mount without a type; use bind, overlay, tmpfs, ...');
+  if (isImage(type, options)) return 'image';
   if (type === 'bind' || type === 'rbind' || options.bind !== undefined) return 'bind';
   if (type === 'overlay') return 'overlay';
   if (isFuseType(type)) return 'fuse';

@@ -5,6 +5,7 @@ import { type AttachSteps, attachSteps } from './steps/attach.ts';
 import { type ClassicSteps, classicSteps } from './steps/classic.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
 import { type FuseSteps, fuseSteps } from './steps/fuse.ts';
+import { type ImageSteps, imageStepRows } from './steps/image.ts';
 import { type OverlaySteps, overlaySteps } from './steps/overlay.ts';
 import type { Rows } from './steps/row.ts';
 import { type TreeSteps, treeSteps } from './steps/trees.ts';
@@ -15,6 +16,7 @@ interface StepArguments
     ClassicSteps,
     FilesystemSteps,
     FuseSteps,
+    ImageSteps,
     OverlaySteps,
     TreeSteps,
     UsernsSteps {}
@@ -24,6 +26,7 @@ export const STEPS: Rows<StepArguments> = {
   ...classicSteps,
   ...filesystemSteps,
   ...fuseSteps,
+  ...imageStepRows,
   ...overlaySteps,
   ...treeSteps,
   ...usernsSteps,

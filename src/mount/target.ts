@@ -42,8 +42,13 @@ const CAREFULLY = RESOLVE.RESOLVE_BENEATH | RESOLVE.RESOLVE_NO_SYMLINKS | RESOLV
 export function openTarget(spec: TargetSpec): Target {
   const parent = openParent(spec);
   const name = path.basename(spec.path);
-  const fail = (reason: MountReason, why: string, cause?: unknown) =>
-    new MountError({ reason, message: `target ${spec.path}: ${why}`, rolledBack: true }, { cause });
+  const fail = (reason: MountReason, why: string, cause?: unknown) => {
+    const errno = cause instanceof SyscallError ? cause.code : undefined;
+    return new MountError(
+      { reason, message: `target ${spec.path}: ${why}`, rolledBack: true, errno },
+      { cause },
+    );
+  };
   return {
     path: spec.path,
     pathByParent: `/proc/self/fd/${parent.number}/${name}`,

@@ -143,8 +143,28 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
   'not-writable': {
     code: 'FAILED_PRECONDITION',
     retryable: false,
-    meaning: 'A writable overlay came out read-only.',
-    remedy: 'Put upperdir and workdir on a writable filesystem that is not ID-mapped.',
+    meaning: 'An overlay or image that should be writable would be read-only.',
+    remedy:
+      'Put upperdir and workdir on a writable filesystem that is not ID-mapped; mount a read-only image with ro.',
+  },
+  'image-in-use': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The image is in use on this node already, in a way that excludes this one.',
+    remedy:
+      'All users of an image must agree on read-only or not; the message names the device (losetup -l shows all).',
+  },
+  'bad-image': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The image holds no filesystem, another one than was said, or a damaged one.',
+    remedy: 'Check it on the node with `blkid -p` and the fsck of its type.',
+  },
+  'program-missing': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'A program that the volume needs is not installed where the driver runs.',
+    remedy: 'Install the program that the message names.',
   },
   'wrong-mount': {
     code: 'ABORTED',

@@ -15,6 +15,7 @@ export const O = {
   O_EXCL: constants.O_EXCL,
   O_DIRECTORY: constants.O_DIRECTORY,
   O_NOFOLLOW: constants.O_NOFOLLOW,
+  O_NONBLOCK: constants.O_NONBLOCK,
   O_CLOEXEC: 0o2000000,
   O_PATH: 0o10000000,
 } as const;
@@ -146,3 +147,23 @@ export const F_SEAL = { F_SEAL_SEAL: 0x1, F_SEAL_SHRINK: 0x2, F_SEAL_GROW: 0x4 }
 
 /** close_range(2): set close-on-exec instead of closing (Linux 5.11). */
 export const CLOSE_RANGE_CLOEXEC = 4;
+
+/** ioctls of /dev/loop-control and of a loop device (include/uapi/linux/loop.h). */
+export const LOOP = {
+  LOOP_SET_FD: 0x4c00,
+  LOOP_CLR_FD: 0x4c01,
+  LOOP_SET_STATUS64: 0x4c04,
+  LOOP_GET_STATUS64: 0x4c05,
+  LOOP_SET_DIRECT_IO: 0x4c08,
+  LOOP_SET_BLOCK_SIZE: 0x4c09,
+  LOOP_CONFIGURE: 0x4c0a,
+  LOOP_CTL_GET_FREE: 0x4c82,
+} as const;
+
+/** `lo_flags` of struct loop_info64. */
+export const LO_FLAGS = { LO_FLAGS_READ_ONLY: 1, LO_FLAGS_AUTOCLEAR: 4, LO_FLAGS_DIRECT_IO: 16 } as const;
+
+/** File types, as `stat` has them in the mode and mknod(2) takes them. */
+export const S_IF = { S_IFMT: 0o170000, S_IFCHR: 0o020000, S_IFBLK: 0o060000, S_IFREG: 0o100000 } as const;
+
+export const SEEK_END = 2;

@@ -1,15 +1,20 @@
 // What the engine wants of a kernel: one row a feature, with how it is found out, since which kernel it exists,
 // what needs it and what happens without. Feeds `doctor` and docs/kernel-features.md. Found out by trying, never
 // from the version: distributions backport, and seccomp takes away.
-import { AT_FDCWD, MOUNT_ATTR, O, OPEN_TREE, PIDFD_GET_USER_NAMESPACE, RESOLVE } from './constants.ts';
-import { hasErrno } from './errors.ts';
+import { AT_FDCWD, LOOP, MOUNT_ATTR, O, OPEN_TREE, PIDFD_GET_USER_NAMESPACE, RESOLVE } from './constants.ts';
+import { type ErrnoName, hasErrno } from './errors.ts';
 import type { Fd } from './fd.ts';
+import { encodeLoopConfig } from './loop-structs.ts';
 import {
   fsconfig,
+  fsmount,
   fsopen,
   ioctl,
+  loopIoctl,
+  loopIoctlStruct,
   mountSetattr,
   moveMount,
+  openat,
   openat2,
   openTree,
   pidfdOpen,
@@ -47,7 +52,7 @@ export const FEATURES = {
     without: 'mount(2), as without open-tree',
     essential: true,
     how: 'move_mount() of an empty path, which must be refused as such',
-    probe: () => expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0)),
+    probe: () => expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0), 'ENOENT', 'EINVAL'),
   },
   fsopen: {
     since: '5.2',
@@ -104,7 +109,40 @@ export const FEATURES = {
     probe: () => {
       unshare(0);
       using _tree = cloneOfRoot();
-      expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0));
+      expectRefusal(() => moveMount(AT_FDCWD, '', AT_FDCWD, '', 0), 'ENOENT', 'EINVAL');
+    },
+  },
+  'loop-configure': {
+    since: '5.8',
+    neededFor: 'images on loop devices that no crash leaves behind',
+    without: 'they are set up step by step; a crash in between leaves a device attached',
+    essential: false,
+    how: 'ioctl(LOOP_CONFIGURE) of a free loop device with no file, which must be refused as such',
+    probe: () => {
+      using control = openat(AT_FDCWD, '/dev/loop-control', O.O_RDWR | O.O_CLOEXEC, 0);
+      const path = `/dev/loop${loopIoctl(control, LOOP.LOOP_CTL_GET_FREE, 0)}`;
+      using device = openat(AT_FDCWD, path, O.O_CLOEXEC, 0);
+      const nothing = { offset: 0, sizeLimit: 0, flags: 0, fileName: '' };
+      const call = () => loopIoctlStruct(device, LOOP.LOOP_CONFIGURE, encodeLoopConfig(-1, 0, nothing));
+      expectRefusal(call, 'EBADF');
+    },
+  },
+  'erofs-from-file': {
+    since: '6.12',
+    neededFor: 'erofs images without a loop device',
+    without: 'they get a loop device, as they do on tmpfs and overlay everywhere',
+    essential: false,
+    how: 'an erofs mount of an empty file on a ramfs, which is no erofs but must be read to say so',
+    probe: () => {
+      // Not any file will do: neither overlay nor tmpfs have what erofs reads through (read_folio).
+      using ramfs = fsopen('ramfs', 1);
+      fsconfig(ramfs, { by: 'create' });
+      using mount = fsmount(ramfs, 1, 0);
+      using file = openat(mount, 'empty', O.O_CREAT | O.O_RDWR | O.O_CLOEXEC, 0o600);
+      using context = fsopen('erofs', 1);
+      fsconfig(context, { by: 'string', key: 'source', value: `/proc/self/fd/${file.number}` });
+      // EINVAL: no erofs magic number; ENOTBLK, where only block devices will do.
+      expectRefusal(() => fsconfig(context, { by: 'create' }), 'EINVAL');
     },
   },
   pidfd: {
@@ -151,10 +189,10 @@ function cloneOfRoot(): Fd {
 }
 
 /** The call exists when it complains about its arguments. */
-function expectRefusal(call: () => void): void {
+function expectRefusal(call: () => void, ...codes: ErrnoName[]): void {
   try {
     call();
   } catch (error) {
-    if (!hasErrno(error, 'ENOENT', 'EINVAL')) throw error;
+    if (!hasErrno(error, ...codes)) throw error;
   }
 }

@@ -60,6 +60,11 @@ export interface Statx {
   readonly gid: number;
   readonly mode: number;
   readonly inode: bigint;
+  readonly size: bigint;
+  /** Of a device node: which device it is. */
+  readonly specialMajor: number;
+  readonly specialMinor: number;
+  /** Of the filesystem it is on. */
   readonly deviceMajor: number;
   readonly deviceMinor: number;
   /** The unique 64-bit id with STATX_MNT_ID_UNIQUE (6.8), else the one that mountinfo shows. */
@@ -73,6 +78,9 @@ export function decodeStatx(buffer: Buffer): Statx {
     gid: buffer.readUInt32LE(24),
     mode: buffer.readUInt16LE(28),
     inode: buffer.readBigUInt64LE(32),
+    size: buffer.readBigUInt64LE(40),
+    specialMajor: buffer.readUInt32LE(128),
+    specialMinor: buffer.readUInt32LE(132),
     deviceMajor: buffer.readUInt32LE(136),
     deviceMinor: buffer.readUInt32LE(140),
     mountId: buffer.readBigUInt64LE(144),

@@ -25,6 +25,7 @@ import {
   F_SEAL,
   FSCONFIG,
   LOCK,
+  LOOP,
   MAP,
   MFD,
   MOUNT_ATTR,
@@ -37,6 +38,7 @@ import {
   PROPAGATION,
   PROT,
   RESOLVE,
+  SEEK_END,
   STATX,
   STATX_MASK,
   UMOUNT,
@@ -44,6 +46,7 @@ import {
 } from './constants.ts';
 import { hasErrno, SyscallError } from './errors.ts';
 import type { Fd } from './fd.ts';
+import { showLoopStruct } from './loop-structs.ts';
 import {
   decodeExit,
   decodeMountAttr,
@@ -118,8 +121,19 @@ export const unlinkat = syscall(
   nothing,
 );
 export const flock = syscall('flock', { x64: 73, arm64: 32 }, [fd, flags(LOCK)], nothing);
+export const mknodat = syscall('mknodat', { x64: 259, arm64: 33 }, [dirfd, text, int, int], nothing);
+export const lseek = syscall('lseek', { x64: 8, arm64: 62 }, [fd, long, oneOf({ SEEK_END })], number);
 const readCall = syscall('read', { x64: 0, arm64: 63 }, [fd, memory(), long], number);
 export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, long, long], newFd);
+/** ioctl(2) of the loop driver: with a number, with the file to attach, with a structure. */
+export const loopIoctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, oneOf(LOOP), long], number);
+export const loopIoctlFile = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, oneOf(LOOP), fd], nothing);
+export const loopIoctlStruct = syscall(
+  'ioctl',
+  { x64: 16, arm64: 29 },
+  [fd, oneOf(LOOP), memory(showLoopStruct)],
+  nothing,
+);
 const fstatfsCall = syscall('fstatfs', { x64: 138, arm64: 44 }, [fd, memory()], nothing);
 
 // --- processes, for the short-lived child of a new user namespace (userns/create.ts) ---

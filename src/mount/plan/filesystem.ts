@@ -5,6 +5,7 @@
 import { MOUNT_ATTR } from '../../sys/constants.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
 import type { Planner } from '../plan.ts';
+import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 import { usernsSteps } from './attributes.ts';
 import { finishDetached } from './finish.ts';
@@ -24,14 +25,21 @@ export function superblockFlags({ mount, superblock }: ParsedOptions): readonly 
 
 /** Source, flags and data of a new superblock. */
 export function superblockSteps(source: string, options: ParsedOptions): Step[] {
+  return [
+    { kind: 'configure', context: 'context', key: 'source', value: { string: source } },
+    ...parameterSteps('context', options),
+  ];
+}
+
+/** Flags and data. */
+export function parameterSteps(context: Slot, options: ParsedOptions): Step[] {
   const configure = (key: string, value: string | undefined): Step => ({
     kind: 'configure',
-    context: 'context',
+    context,
     key,
     value: value === undefined ? { flag: true } : { string: value },
   });
   return [
-    configure('source', source),
     ...superblockFlags(options).map((flag) => configure(flag, undefined)),
     ...options.data.map((option) => configure(...keyAndValue(option))),
   ];

@@ -14,16 +14,21 @@ export interface Detached {
   readonly kernel: Kernel;
 }
 
-/** Attributes are set before the attach, so that the mount is seen once, complete. Propagation only holds after. */
+/** Attributes are set before the attach, so that the mount is seen once, complete. */
 export function finishDetached({ options, idmap, tree, kernel }: Detached): Step[] {
-  const attach: Step = { kind: 'attach', mount: 'mount' };
-  const verify: Step = { kind: 'verify', mount: 'mount' };
-  if (!kernel.has('mount-setattr')) {
-    return [attach, ...classicAttributeSteps(options, kernel), ...classicPropagationSteps(options), verify];
+  if (kernel.has('mount-setattr')) {
+    return [...attributeSteps({ on: 'mount', options, idmap, tree }), ...attachSteps(options, kernel)];
   }
+  const [attach, ...rest] = attachSteps(options, kernel) as [Step, ...Step[]];
+  return [attach, ...classicAttributeSteps(options, kernel), ...rest];
+}
+
+/** Propagation only holds once attached: a move below a shared parent makes the moved mount shared. */
+export function attachSteps(options: ParsedOptions, kernel: Kernel): Step[] {
   const { propagation } = options;
-  const propagate: Step[] = propagation
+  const modern: Step[] = propagation
     ? [{ kind: 'setPropagation', on: 'mount', type: propagation.type, recursive: propagation.recursive }]
     : [];
-  return [...attributeSteps({ on: 'mount', options, idmap, tree }), attach, ...propagate, verify];
+  const propagate = kernel.has('mount-setattr') ? modern : classicPropagationSteps(options);
+  return [{ kind: 'attach', mount: 'mount' }, ...propagate, { kind: 'verify', mount: 'mount' }];
 }

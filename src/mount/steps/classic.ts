@@ -8,8 +8,10 @@ import { renderFlags } from '../../sys/bind.ts';
 import { AT_FDCWD, MOVE_MOUNT, MS, O, OPEN_TREE, ST, UMOUNT } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
+import { loopGetStatus } from '../../sys/loop.ts';
 import { fstatfs, mkdirat, mount, moveMount, openat, openTree, umount2 } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
+import { loopPath } from '../loop/nodes.ts';
 import { onThread } from '../thread/thread.ts';
 import { unmountTop } from '../unmount.ts';
 import { assertShown } from './attach.ts';
@@ -26,6 +28,8 @@ export interface ClassicSteps {
     /** What must exist, to be named when it does not. */
     readonly paths: readonly string[];
     readonly cwd?: Slot;
+    /** The loop device that is the source, in the place of `source`. */
+    readonly device?: Slot;
     readonly as: Slot;
   };
   /** Flags of the bind that is at the target: those it has, and so those that are locked, are kept. */
@@ -51,11 +55,14 @@ export interface ClassicSteps {
 
 export const classicSteps: Rows<ClassicSteps> = {
   mountCall: {
-    describe: ({ source, type, flags, data, cwd }) => {
-      const what = [source, 'target', type, renderFlags(flags, MS), JSON.stringify(data)].join(', ');
+    describe: ({ source, type, flags, data, cwd, device }) => {
+      const what = [device ?? source, 'target', type, renderFlags(flags, MS), JSON.stringify(data)].join(
+        ', ',
+      );
       return `mount(${what})${cwd ? ` with ${cwd} as working directory` : ''}`;
     },
-    apply: ({ source, type, flags, data, cwd, as }, at) => {
+    apply: ({ source: path, type, flags, data, cwd, device, as }, at) => {
+      const source = device === undefined ? path : loopPath(loopGetStatus(at.get(device)).number);
       using target = at.target.open();
       const place = `/proc/self/fd/${target.number}`;
       if (cwd === undefined) mount(source, place, type || null, flags, data || null);
@@ -71,6 +78,12 @@ export const classicSteps: Rows<ClassicSteps> = {
         return {
           reason: 'kernel-unsupported',
           meaning: `this kernel has no filesystem ${type}; see /proc/filesystems`,
+        };
+      }
+      if (errno === 'ENOTBLK') {
+        return {
+          reason: 'invalid-mount',
+          meaning: 'the source must be a block device; an image file needs the option loop',
         };
       }
       if (errno === 'ENOTDIR') {

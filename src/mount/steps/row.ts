@@ -6,6 +6,7 @@
 import type { Fd } from '../../sys/fd.ts';
 import type { MountReason } from '../errors.ts';
 import type { Programs } from '../fuse/programs.ts';
+import type { Step } from '../steps.ts';
 import type { Target } from '../target.ts';
 
 /** Name of a file descriptor within one plan. */
@@ -21,6 +22,8 @@ export interface Workplace {
   readonly programs: Programs;
   get(slot: Slot): Fd;
   put(slot: Slot, fd: Fd): void;
+  /** Steps to be carried out next, before the rest of the plan: for what depends on what a step finds. */
+  insert(steps: readonly Step[]): void;
 }
 
 export interface StepRow<A> {

@@ -17,6 +17,7 @@ const NOTHING: ParsedOptions = {
   superblock: [],
   propagation: undefined,
   bind: undefined,
+  loop: undefined,
   idmap: undefined,
   data: [],
 };

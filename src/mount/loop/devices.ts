@@ -1,0 +1,71 @@
+// The devices that one file has.
+//
+// Every bound device is asked by LOOP_GET_STATUS64, which knows the file by device and inode; the name in
+// /sys/block/loopN/loop/backing_file does not. Opened for reading only: that keeps a device bound while it is
+// looked at, and lets a kernel that forbids writing to mounted devices (CONFIG_BLK_DEV_WRITE_MOUNTED) mount it.
+import { readFileSync } from 'node:fs';
+import { LO_FLAGS } from '../../sys/constants.ts';
+import { hasErrno } from '../../sys/errors.ts';
+import type { Fd } from '../../sys/fd.ts';
+import { loopGetStatus } from '../../sys/loop.ts';
+import type { LoopInfo } from '../../sys/loop-structs.ts';
+import { type ImageIdentity, isSameImage } from './image.ts';
+import { boundLoops, loopPath, openLoop } from './nodes.ts';
+import type { Existing } from './reuse.ts';
+
+export interface FoundLoop extends Existing, ImageIdentity {
+  readonly number: number;
+  readonly directIo: boolean;
+  /** Keeps the device bound as long as it is open. */
+  readonly fd: Fd;
+}
+
+/** The devices of this file, held by `stack`. */
+export function findLoops(image: ImageIdentity, stack: DisposableStack): FoundLoop[] {
+  return boundLoops().flatMap((number) => {
+    using look = new DisposableStack();
+    const found = ask(number, look);
+    if (found === undefined || !isSameImage(found.info, image)) return [];
+    stack.use(look.move());
+    return [describe(found)];
+  });
+}
+
+/** What the device is, held by `stack`; undefined when it has no file (any more). */
+export function inspectLoop(number: number, stack: DisposableStack): FoundLoop | undefined {
+  const found = ask(number, stack);
+  return found && describe(found);
+}
+
+interface Answer {
+  readonly fd: Fd;
+  readonly info: LoopInfo;
+}
+
+function ask(number: number, stack: DisposableStack): Answer | undefined {
+  try {
+    const fd = stack.use(openLoop(number, 0));
+    return { fd, info: loopGetStatus(fd) };
+  } catch (error) {
+    // Given up by its last user, or the device itself removed, while we were looking.
+    if (hasErrno(error, 'ENXIO', 'ENOENT', 'ENODEV')) return undefined;
+    throw error;
+  }
+}
+
+function describe({ fd, info }: Answer): FoundLoop {
+  const { number, device, inode, offset, sizeLimit, flags } = info;
+  return {
+    fd,
+    number,
+    path: loopPath(number),
+    device,
+    inode,
+    offset,
+    sizeLimit,
+    readOnly: (flags & LO_FLAGS.LO_FLAGS_READ_ONLY) !== 0,
+    autoclear: (flags & LO_FLAGS.LO_FLAGS_AUTOCLEAR) !== 0,
+    directIo: (flags & LO_FLAGS.LO_FLAGS_DIRECT_IO) !== 0,
+    blockSize: Number(readFileSync(`/sys/block/loop${number}/queue/logical_block_size`, 'utf8')),
+  };
+}

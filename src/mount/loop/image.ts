@@ -1,0 +1,85 @@
+// The file behind a loop device: opened once by name, and known by device and inode from then on. Names lie: a
+// file is renamed, replaced and deleted while it is attached, and has other names in other mount namespaces.
+import { AT_FDCWD, O, S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
+import { type ErrnoName, hasErrno } from '../../sys/errors.ts';
+import type { Fd } from '../../sys/fd.ts';
+import { deviceNumber } from '../../sys/loop-structs.ts';
+import type { Statx } from '../../sys/structs.ts';
+import { openat, statx } from '../../sys/syscalls.ts';
+import { MountError } from '../errors.ts';
+
+/** A part of a file. */
+export interface ImageRange {
+  /** Where the filesystem begins, in bytes. */
+  readonly offset: number;
+  /** How much belongs to it, in bytes; 0 is all to the end. */
+  readonly sizeLimit: number;
+}
+
+/** Which file it is, whatever it is called. */
+export interface ImageIdentity {
+  /** As the kernel's new_encode_dev() packs it. */
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+export type ImageKind = 'file' | 'block device';
+
+/**
+ * A regular file or block device, opened for reading. Without waiting: a FIFO of that name would hold us for ever.
+ * @throws MountError (source-not-found, invalid-mount)
+ */
+export function openImage(path: string): Fd {
+  using opened = new DisposableStack();
+  let image: Fd;
+  try {
+    image = opened.use(openat(AT_FDCWD, path, O.O_NONBLOCK | O.O_CLOEXEC, 0));
+  } catch (error) {
+    const why = WHY_NOT.find(([codes]) => hasErrno(error, ...codes))?.[1];
+    if (why === undefined) throw error;
+    const message = `the image ${path} ${why}`;
+    throw new MountError({ reason: 'source-not-found', message, rolledBack: true }, { cause: error });
+  }
+  if (kindOf(image) === undefined) {
+    throw new MountError({
+      reason: 'invalid-mount',
+      message: `${path} is no image: neither a file nor a block device; to show a directory, bind it`,
+      rolledBack: true,
+    });
+  }
+  opened.move();
+  return image;
+}
+
+const WHY_NOT: readonly [codes: readonly ErrnoName[], why: string][] = [
+  [['ENOENT'], 'does not exist'],
+  [['ENOTDIR'], 'does not exist: a part of its path is not a directory'],
+  [['ELOOP'], 'cannot be found: too many symbolic links'],
+  [['EACCES'], "cannot be read with this process's rights"],
+  [['ENXIO', 'ENODEV'], 'is no file, and nothing stands behind it'],
+];
+
+export function kindOf(image: Fd): ImageKind | undefined {
+  const type = statOf(image).mode & S_IF.S_IFMT;
+  return type === S_IF.S_IFREG ? 'file' : type === S_IF.S_IFBLK ? 'block device' : undefined;
+}
+
+export function identityOf(image: Fd): ImageIdentity {
+  const { deviceMajor, deviceMinor, inode } = statOf(image);
+  return { device: BigInt(deviceNumber(deviceMajor, deviceMinor)), inode };
+}
+
+export const sizeOf = (image: Fd): bigint => statOf(image).size;
+
+export function isSameImage(a: ImageIdentity, b: ImageIdentity): boolean {
+  return a.device === b.device && a.inode === b.inode;
+}
+
+/** The same file, opened anew: what is held by the one (position, mode, flock(2)) is not by the other. */
+export function reopen(image: Fd, flags: number): Fd {
+  return openat(AT_FDCWD, `/proc/self/fd/${image.number}`, flags | O.O_CLOEXEC, 0);
+}
+
+function statOf(image: Fd): Statx {
+  return statx(image, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
+}

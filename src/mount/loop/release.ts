@@ -1,0 +1,155 @@
+// After the unmount of an image: is its loop device gone?
+//
+// umount(2) says yes when the mount is gone from this mount namespace. The filesystem lives on while a copy of the
+// mount is in another one (a container that started meanwhile), while an overlay has a layer in it, or while
+// somebody has the device open; and whoever then takes the image for unused (copies it, runs fsck) finds it changing
+// under him. Only devices with autoclear are looked at: others are meant to stay.
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
+import { STATX_MASK } from '../../sys/constants.ts';
+import { pause } from '../../sys/pause.ts';
+import { MountError } from '../errors.ts';
+import { lookup } from '../lookup.ts';
+import { type MountInfo, parseMountinfo, readMountinfo } from '../mountinfo.ts';
+import type { Target, TargetSpec } from '../target.ts';
+import { inspectLoop } from './devices.ts';
+import { type ImageIdentity, isSameImage } from './image.ts';
+import { boundLoops, loopPath } from './nodes.ts';
+
+/** A device that an unmount should set free. */
+export interface Borrowed extends ImageIdentity {
+  readonly number: number;
+  /** The image by its name, as the kernel shows it. */
+  readonly file: string;
+  /** `7:3`. */
+  readonly numbers: string;
+}
+
+const LOOP_MAJOR = 7;
+/** Whoever had a look at the device (udev, a search for another image) has finished by then. */
+const RELEASE_MS = 1_000;
+const INTERVAL_MS = 10;
+
+/** The device under the top mount at the target. Undefined too where that cannot be told without the risk to hang. */
+export function borrowedBy(target: Target, spec: TargetSpec): Borrowed | undefined {
+  try {
+    const { deviceMajor, deviceMinor } = target.stat(STATX_MASK.STATX_BASIC_STATS);
+    if (deviceMajor === LOOP_MAJOR) {
+      return borrowed(basename(readlinkSync(`/sys/dev/block/${deviceMajor}:${deviceMinor}`)));
+    }
+    // btrfs has device numbers of its own. Only when there is one on a loop device is it worth a search.
+    if (deviceMajor === 0 && hasBtrfsOnLoop()) return borrowed(basename(lookup(spec)?.source ?? ''));
+  } catch {
+    // A dead filesystem, or none: the unmount tells.
+  }
+  return undefined;
+}
+
+/** The devices of an image that may be renamed or deleted since. */
+export function borrowedFor(path: string): Borrowed[] {
+  const names = [path, `${path} (deleted)`];
+  return boundLoops().flatMap((number) => {
+    const found = names.includes(fileOf(number)) ? borrowed(`loop${number}`) : undefined;
+    return found === undefined ? [] : [found];
+  });
+}
+
+/**
+ * Waits for a moment until the devices are free, or mounted elsewhere in this mount namespace.
+ * @throws MountError (busy) naming the device and, where it can be found, who keeps it
+ */
+export function expectReleased(devices: readonly Borrowed[]): void {
+  const deadline = performance.now() + RELEASE_MS;
+  for (const device of devices) {
+    while (isKept(device)) {
+      if (performance.now() > deadline) throw kept(device);
+      pause(INTERVAL_MS);
+    }
+  }
+}
+
+function isKept(device: Borrowed): boolean {
+  const now = borrowed(`loop${device.number}`);
+  return (
+    now !== undefined && isSameImage(now, device) && !readMountinfo().some((mount) => uses(mount, device))
+  );
+}
+
+function uses({ device, source }: MountInfo, { numbers, number }: Borrowed): boolean {
+  return device === numbers || source === loopPath(number);
+}
+
+function borrowed(name: string): Borrowed | undefined {
+  const [, digits] = /^loop(\d+)$/.exec(name) ?? [];
+  if (digits === undefined) return undefined;
+  using look = new DisposableStack();
+  const found = inspectLoop(Number(digits), look);
+  if (found === undefined || !found.autoclear) return undefined;
+  const { number, device, inode } = found;
+  const numbers = readFileSync(`/sys/block/${name}/dev`, 'utf8').trimEnd();
+  return { number, device, inode, file: fileOf(number), numbers };
+}
+
+/** The name of the backing file; empty for a device that has none (any more). */
+function fileOf(number: number): string {
+  try {
+    return readFileSync(`/sys/block/loop${number}/loop/backing_file`, 'utf8').replace(/\n$/, '');
+  } catch {
+    return '';
+  }
+}
+
+/** /sys/fs/btrfs has a directory per mounted filesystem, with links to its devices. */
+function hasBtrfsOnLoop(): boolean {
+  return entries('/sys/fs/btrfs').some((uuid) =>
+    entries(`/sys/fs/btrfs/${uuid}/devices`).some((device) => device.startsWith('loop')),
+  );
+}
+
+function kept(device: Borrowed): MountError {
+  const keeper = findKeeper(device) ?? 'an overlay with a layer in it, or a process that has the device open';
+  return new MountError({
+    reason: 'busy',
+    message: `unmounted, but the image ${device.file} stays on ${loopPath(device.number)}: it is kept by ${keeper}`,
+    rolledBack: false,
+  });
+}
+
+/** A process in whose mount namespace the device is mounted. */
+function findKeeper(device: Borrowed): string | undefined {
+  const seen = new Set([linkOf('/proc/self/ns/mnt')]);
+  for (const pid of entries('/proc').filter((name) => /^\d+$/.test(name))) {
+    const namespace = linkOf(`/proc/${pid}/ns/mnt`);
+    if (namespace === undefined || seen.has(namespace)) continue;
+    seen.add(namespace);
+    const mount = mountsOf(pid).find((one) => uses(one, device));
+    if (mount) return `the mount namespace of process ${pid}, where it is mounted at ${mount.target}`;
+  }
+  return undefined;
+}
+
+// Processes and filesystems come and go while they are listed.
+
+function mountsOf(pid: string): MountInfo[] {
+  try {
+    return parseMountinfo(readFileSync(`/proc/${pid}/mountinfo`, 'utf8'));
+  } catch {
+    return [];
+  }
+}
+
+function entries(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
