@@ -199,7 +199,7 @@ describeEngines('FUSE helpers', (bench) => {
   it('have a clean environment and no descriptors but their own', async () => {
     using place = mountPlace();
     const programs = scripts(place, {
-      tell: `cd -P . && pwd; ps -o pid=,pgid=,sid= -p $$ | tr -s ' '; env | sort; ls -l /proc/$$/fd | sed 's/.* \\([0-9]* ->\\)/fd \\1/'; exit 9`,
+      tell: `cd -P . && pwd; ps -o pid=,pgid=,sid= -p $$ | tr -s ' '; env | sort; ls -l /proc/$$/fd; exit 9`,
     });
     mkdirSync(place.at('target'));
     const operation = bench.engine.mountAll({
@@ -221,7 +221,7 @@ describeEngines('FUSE helpers', (bench) => {
     expect(message)
       .to.contain('; LANG=C;')
       .and.contain(`; PATH=${programs.directories?.join(':')}`);
-    const descriptors = [...message.matchAll(/fd (\d+) -> ([^;]*)/g)].map(
+    const descriptors = [...message.matchAll(/ (\d+) -> ([^;]*)/g)].map(
       ([, number, to]) => `${number} ${to}`,
     );
     expect(descriptors.join()).to.match(
@@ -249,12 +249,15 @@ describeEngines('FUSE helpers', (bench) => {
     readonly script: string;
     readonly reason: MountReason;
     readonly says: string;
+    /** Enough for the helper to come as far as that. */
+    readonly timeoutMs?: number;
   }
   const BAD: readonly BadRow[] = [
     {
       title: 'hangs before it mounts',
       script: 'echo waiting for nothing; sleep 1000 & sleep 1001',
       reason: 'timeout',
+      timeoutMs: 1_000,
       says: 'mounted nothing within the deadline and was killed: waiting for nothing',
     },
     {
@@ -290,9 +293,10 @@ describeEngines('FUSE helpers', (bench) => {
     {
       title: 'mounts and does not answer',
       script:
-        'bindfs -f "$1" "$2" & until grep -q "$2 " /proc/self/mountinfo; do :; done; kill -STOP $!; wait',
+        'bindfs -f "$1" "$2" & until grep -q "$2 .* fuse" /proc/self/mountinfo; do sleep 0.01; done; kill -STOP $!; wait',
       reason: 'timeout',
       says: 'does not answer',
+      timeoutMs: 2_000,
     },
     {
       title: 'ends well without a mount',
@@ -302,7 +306,7 @@ describeEngines('FUSE helpers', (bench) => {
     },
     { title: 'is killed', script: 'kill -TERM $$', reason: 'helper-failed', says: 'ended by signal 15' },
   ];
-  for (const { title, script, reason, says } of BAD) {
+  for (const { title, script, reason, says, timeoutMs = 10_000 } of BAD) {
     it(`one that ${title} is an error, and what was there before stays`, async function () {
       needTool(this, 'bindfs', 'it is mounted with here');
       using place = mountPlace();
@@ -313,7 +317,7 @@ describeEngines('FUSE helpers', (bench) => {
       const operation = bench.engine.mountAll({
         mounts: [{ type: 'fuse.bad', source, options: [] }],
         target: { path: target },
-        programs: { ...scripts(place, { bad: script }), timeoutMs: 1_000 },
+        programs: { ...scripts(place, { bad: script }), timeoutMs },
       });
       const error = await failureOf(operation, { reason, rolledBack: true });
       expect(error.message).to.contain('the helper bad').and.contain(says);

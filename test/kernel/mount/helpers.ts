@@ -26,10 +26,10 @@ export function squashfs(place: TemporaryDirectory): string {
   return place.at('image');
 }
 
-/** Processes of the run whose command line has this word; daemons come back to us (hooks.ts). */
+/** Programs of the run whose command line has this word, this runtime's apart; daemons come back to us (hooks.ts). */
 export function processesWith(word: string): number[] {
   return descendants(process.pid)
-    .filter(({ command }) => command.includes(word))
+    .filter(({ command }) => command.includes(word) && !command.startsWith(process.execPath))
     .map(({ pid }) => pid);
 }
 
