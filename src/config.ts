@@ -9,8 +9,8 @@ export interface Config {
   readonly socket: string;
   readonly nodeId: string;
   readonly driverName: string;
-  readonly stateDir: string;
   readonly kubeletDir: string;
+  readonly stateDir: string;
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   readonly logFormat: 'json' | 'text';
 }
@@ -50,19 +50,19 @@ export const OPTIONS: { readonly [K in keyof Config]: OptionRow<Config[K]> } = {
     fallback: () => 'idmap.csi.dev',
     parse: parseDriverName,
   },
+  kubeletDir: {
+    flag: 'kubelet-dir',
+    placeholder: 'DIR',
+    meaning: "the kubelet's --root-dir: every target must lie below it",
+    fallback: () => '/var/lib/kubelet',
+    parse: absolutePath,
+  },
   stateDir: {
     flag: 'state-dir',
     placeholder: 'DIR',
     meaning: 'where records of mounts are kept (default: <kubelet dir>/plugins/<driver name>)',
     fallback: ({ kubeletDir, driverName }) =>
       path.join(kubeletDir ?? OPTIONS.kubeletDir.fallback({}), 'plugins', driverName ?? 'idmap.csi.dev'),
-    parse: absolutePath,
-  },
-  kubeletDir: {
-    flag: 'kubelet-dir',
-    placeholder: 'DIR',
-    meaning: "the kubelet's --root-dir: every target must lie below it",
-    fallback: () => '/var/lib/kubelet',
     parse: absolutePath,
   },
   logLevel: {

@@ -45,7 +45,7 @@ function onePart(source: string | undefined, target: string | undefined, flags: 
 
 /** The file holds volumeAttributes as a JSON object. */
 function volumeParts(file: string): Part[] {
-  const volume = readVolumeContext(JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>, []);
+  const volume = readVolumeContext(readAttributes(file), []);
   checkPolicy(volume);
   if (volume.inline) {
     return [{ title: 'publish', mounts: publishMounts(volume, { stagingPath: undefined, readonly: false }) }];
@@ -57,4 +57,19 @@ function volumeParts(file: string): Part[] {
       mounts: publishMounts(volume, { stagingPath: 'STAGING', readonly: false }),
     },
   ];
+}
+
+/** @throws Error naming the file, when it is not what `volumeAttributes` are: an object of strings */
+function readAttributes(file: string): Record<string, string> {
+  const wrong = (why: string) => new Error(`${file}: ${why}; write {"type": "bind", "source": "/srv/data"}`);
+  let value: unknown;
+  try {
+    value = JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw wrong(error instanceof Error ? error.message : String(error));
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('is no JSON object');
+  const odd = Object.entries(value).find(([, text]) => typeof text !== 'string');
+  if (odd) throw wrong(`the value of ${odd[0]} is no string`);
+  return value as Record<string, string>;
 }

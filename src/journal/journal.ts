@@ -6,6 +6,7 @@
 //
 // Records of an earlier boot are dropped at open: their mounts are gone. One that cannot be read is set aside,
 // never deleted. What is really mounted is for the kernel to say; a record only says what was meant.
+import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { lockDirectory } from './lock.ts';
@@ -15,6 +16,8 @@ export interface Journal extends Disposable {
   find(key: RecordKey): VolumeRecord | undefined;
   /** All records of a volume. */
   of(volumeId: string): VolumeRecord[];
+  /** All records of a path, whichever volume is there. */
+  at(path: string): VolumeRecord[];
   put(record: Omit<VolumeRecord, 'bootId'>): Promise<void>;
   remove(key: RecordKey): Promise<void>;
 }
@@ -37,14 +40,20 @@ export async function openJournal({ stateDir, onSetAside }: JournalOptions): Pro
   return {
     find: (key) => records.get(fileNameOf(key)),
     of: (volumeId) => [...records.values()].filter((record) => record.volumeId === volumeId),
+    at: (path) => [...records.values()].filter((record) => record.path === path),
     async put(fields) {
       const record = { ...fields, bootId };
+      // It may have been removed under us, with all that was in it.
+      await mkdir(directory, { recursive: true, mode: 0o700 });
       await writeDurably(directory, fileNameOf(record), formatRecord(record));
       records.set(fileNameOf(record), record);
     },
     async remove(key) {
-      await rm(path.join(directory, fileNameOf(key)), { force: true });
-      await syncDirectory(directory);
+      const file = path.join(directory, fileNameOf(key));
+      if (existsSync(file)) {
+        await rm(file);
+        await syncDirectory(directory);
+      }
       records.delete(fileNameOf(key));
     },
     [Symbol.dispose]: () => held.dispose(),
@@ -63,6 +72,7 @@ async function load(
     if (!name.endsWith('.json')) continue;
     try {
       const record = parseRecord(await readFile(file, 'utf8'));
+      if (fileNameOf(record) !== name) throw new Error('the record of another volume or path');
       if (record.bootId === bootId) records.set(name, record);
       else await rm(file);
     } catch (error) {

@@ -52,5 +52,12 @@ export function parseRecord(text: string): VolumeRecord {
   if (kind !== 'stage' && kind !== 'publish') throw new Error(`kind ${String(kind)}`);
   if (state !== 'intended' && state !== 'done') throw new Error(`state ${String(state)}`);
   if (texts.some((text) => typeof text !== 'string')) throw new Error('a field is missing');
+  if (record.mount !== undefined && !isIdentity(record.mount)) throw new Error('mount is no mount');
   return record as VolumeRecord;
+}
+
+function isIdentity(mount: unknown): boolean {
+  if (typeof mount !== 'object' || mount === null) return false;
+  const { type, device, root } = mount as Record<string, unknown>;
+  return [type, device, root].every((text) => typeof text === 'string');
 }

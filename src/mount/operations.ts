@@ -21,6 +21,8 @@ export interface MountRequest {
   readonly target: TargetSpec;
   /** Make the target when it is missing; it is removed again if the mount fails. */
   readonly create?: TargetKind;
+  /** Refuse a target directory with files in it, which the mount would hide. */
+  readonly expectEmpty?: boolean;
   /** For FUSE mounts: how their helpers are found and started. */
   readonly programs?: ProgramOptions;
 }
@@ -89,6 +91,7 @@ export const operationsOn = (kernel: Kernel): Operations => ({
     try {
       if (request.create && root.create(request.create))
         undo.defer(() => root.remove(request.create ?? 'file'));
+      if (request.expectEmpty) root.expectEmpty();
       for (const { steps, target } of plans) {
         const at = target ? places.use(openTarget(below(request.target.path, target))) : root;
         apply(steps, at, programs);

@@ -4,7 +4,7 @@
 //   beneath   the path is resolved below that directory, which is opened once; no symbolic link, no `..` and no
 //             magic link on the way is followed (openat2(2)): for paths that came from elsewhere
 //   absent    the path is resolved as any program would: for paths that the caller chose
-import { openSync } from 'node:fs';
+import { openSync, readdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import path from 'node:path';
 import { O, RESOLVE, STATX, STATX_MASK } from '../sys/constants.ts';
@@ -32,6 +32,8 @@ export interface Target extends Disposable {
   stat(mask: number): Statx;
   /** Makes it where it is missing; true when it did. */
   create(kind: TargetKind): boolean;
+  /** @throws MountError (target-not-empty) for a directory with files in it */
+  expectEmpty(): void;
   /** Removes an empty directory, or a file; nothing there is no error. */
   remove(kind: TargetKind): void;
 }
@@ -49,6 +51,8 @@ export function openTarget(spec: TargetSpec): Target {
       { cause },
     );
   };
+  const notEmpty = (cause?: unknown) =>
+    fail('target-not-empty', 'has files in it that are not ours; move them away', cause);
   return {
     path: spec.path,
     pathByParent: `/proc/self/fd/${parent.number}/${name}`,
@@ -81,15 +85,18 @@ export function openTarget(spec: TargetSpec): Target {
         throw fail('bad-target', `exists and is not a ${kind}`);
       return false;
     },
+    expectEmpty() {
+      using there = this.open();
+      if (isDirectory(there) && readdirSync(`/proc/self/fd/${there.number}/.`).length > 0) throw notEmpty();
+    },
     remove(kind) {
       try {
         unlinkat(parent, name, kind === 'directory' ? AT_REMOVEDIR : 0);
       } catch (error) {
         if (hasErrno(error, 'ENOENT')) return;
         if (hasErrno(error, 'EBUSY')) throw fail('busy', 'something is mounted there still', error);
-        if (hasErrno(error, 'ENOTEMPTY')) {
-          throw fail('target-not-empty', 'has files in it that are not ours; move them away', error);
-        }
+        if (hasErrno(error, 'ENOTDIR')) throw fail('bad-target', 'is not a directory', error);
+        if (hasErrno(error, 'ENOTEMPTY')) throw notEmpty(error);
         throw error;
       }
     },

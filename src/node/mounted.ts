@@ -28,6 +28,9 @@ export async function ensureMounted(
 ): Promise<void> {
   const { engine, journal } = deps;
   const target = placeOf(key.path, deps);
+  const other = await otherVolume(key, deps, context);
+  if (other)
+    throw new NodeError('target-in-use', `volume ${other} is mounted at ${key.path}; it must go first`);
   const record = journal.find(key);
   if (record && (await isMounted(record, deps, context))) {
     if (record.fingerprint === fingerprint) return;
@@ -42,7 +45,10 @@ export async function ensureMounted(
   const intended = { ...key, fingerprint, accessMode, state: 'intended', mount: undefined } as const;
   await journal.put(intended);
   try {
-    await engine.mountAll({ mounts, target, ...(create && { create }) }, timeoutOf(context));
+    await engine.mountAll(
+      { mounts, target, expectEmpty: true, ...(create && { create }) },
+      timeoutOf(context),
+    );
   } catch (error) {
     if (error instanceof MountError && error.rolledBack) await journal.remove(key);
     throw error;
@@ -59,8 +65,22 @@ export async function ensureGone(
   context: CallContext,
 ): Promise<void> {
   const target = placeOf(key.path, deps);
+  // What is there is another volume's: this one is not, and so is gone already.
+  if (await otherVolume(key, deps, context)) return;
   await deps.engine.unmount({ target, all: true, ...(remove && { remove }) }, timeoutOf(context));
   if (deps.journal.find(key)) await deps.journal.remove(key);
+}
+
+/** The id of another volume that is really mounted at the path. */
+async function otherVolume(
+  { path, volumeId }: RecordKey,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<string | undefined> {
+  for (const record of deps.journal.at(path)) {
+    if (record.volumeId !== volumeId && (await isMounted(record, deps, context))) return record.volumeId;
+  }
+  return undefined;
 }
 
 /** The record was finished, and the kernel shows the same mount there still. */

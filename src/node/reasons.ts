@@ -27,6 +27,7 @@ export type RequestReason =
   | 'operation-pending'
   | 'other-parameters'
   | 'published-elsewhere'
+  | 'target-in-use'
   | 'not-staged'
   | 'volume-not-found'
   | 'unexpected';
@@ -75,6 +76,12 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     retryable: true,
     meaning: 'The access mode allows one target at a time, and the volume is published at another.',
     remedy: 'Delete the other pod, or use ReadWriteMany or ReadOnlyMany.',
+  },
+  'target-in-use': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'Another volume is mounted at this path.',
+    remedy: 'A defect of the caller: unpublish that volume first.',
   },
   'not-staged': {
     code: 'FAILED_PRECONDITION',

@@ -22,13 +22,20 @@ export function requireVolumeId(volumeId: string): string {
   return volumeId;
 }
 
-/** @param field its name in the specification */
+/**
+ * The path without doubled or trailing slashes.
+ * @param field its name in the specification
+ */
 export function requirePath(value: string, field: string): string {
   if (value === '') throw new NodeError('missing-field', `${field} is missing`);
   if (!path.isAbsolute(value) || value.includes('\0')) {
     throw new NodeError('invalid-field', `${field} ${JSON.stringify(value)} is not an absolute path`);
   }
-  return value;
+  if (value.split('/').includes('..')) {
+    throw new NodeError('invalid-field', `${field} ${JSON.stringify(value)} must not contain ..`);
+  }
+  // One place has one name here: records are found by it.
+  return path.normalize(value).replace(/(.)\/$/, '$1');
 }
 
 export function requireCapability(capability: VolumeCapability | undefined): Capability {

@@ -1,5 +1,6 @@
 // NodeGetVolumeStats: capacity of a mounted volume. The question is put to the filesystem in a child process
 // and given up after a while: a hung one delays nobody else, and never the liveness of the driver.
+import { MountError } from '../mount/errors.ts';
 import type { Usage } from '../mount/operations.ts';
 import type { CallContext } from '../rpc/context.ts';
 import {
@@ -26,11 +27,7 @@ export async function nodeGetVolumeStats(
   if (record === undefined || !(await isMounted(record, deps, context))) {
     throw new NodeError('volume-not-found', `volume ${volumeId} is not mounted at ${volumePath}`);
   }
-  const { timeoutMs } = timeoutOf(context);
-  const usage = await deps.engine.usage(
-    { target: placeOf(record.path, deps) },
-    { timeoutMs: Math.min(timeoutMs, PATIENCE_MS) },
-  );
+  const usage = await usageOf(record.path, context, deps);
   return {
     usage: [entry(usage.bytes, Unit.BYTES), entry(usage.inodes, Unit.INODES)],
     volumeCondition: undefined,
@@ -39,4 +36,16 @@ export async function nodeGetVolumeStats(
 
 function entry({ total, used, available }: Usage['bytes'], unit: Unit) {
   return { total: BigInt(total), used: BigInt(used), available: BigInt(available), unit };
+}
+
+async function usageOf(path: string, context: CallContext, deps: NodeDependencies): Promise<Usage> {
+  const { timeoutMs } = timeoutOf(context);
+  try {
+    const bounded = { timeoutMs: Math.min(timeoutMs, PATIENCE_MS) };
+    return await deps.engine.usage({ target: placeOf(path, deps) }, bounded);
+  } catch (error) {
+    // Unpublished since the look before: stats wait for nobody's lock.
+    if (!(error instanceof MountError) || error.reason !== 'bad-target') throw error;
+    throw new NodeError('volume-not-found', error.message);
+  }
 }

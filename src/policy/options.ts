@@ -18,7 +18,8 @@ const ANY_TYPE = names(
 );
 
 const RULES: { readonly [K in VolumeType]: readonly OptionRule[] } = {
-  bind: [...ANY_TYPE, ...names('bind', 'rbind')],
+  // Not rbind: flags would hold for the top of the tree alone.
+  bind: [...ANY_TYPE, ...names('bind')],
   tmpfs: [
     ...ANY_TYPE,
     { name: 'size', value: /^\d{1,15}[kmg%]?$/i },

@@ -70,7 +70,7 @@ export function readVolumeContext(context: VolumeContext, mountFlags: readonly s
 }
 
 function refuseUnknown(key: string): void {
-  if (key in KEYS || FOREIGN_PREFIXES.some((prefix) => key.startsWith(prefix))) return;
+  if (Object.hasOwn(KEYS, key) || FOREIGN_PREFIXES.some((prefix) => key.startsWith(prefix))) return;
   const meant = nearest(key, Object.keys(KEYS));
   const remedy =
     meant === undefined ? `the keys are ${Object.keys(KEYS).join(', ')}` : `did you mean ${meant}?`;

@@ -35,7 +35,7 @@ export function publishMounts(volume: Volume, { stagingPath, readonly }: Publica
   }
   const view = readonly ? ['ro'] : [];
   if (stagingPath === undefined) return [wholeVolume(volume, view)];
-  return [{ type: 'bind', source: stagingPath, options: ['rbind', ...ALWAYS, ...view] }];
+  return [{ type: 'bind', source: stagingPath, options: ['bind', ...ALWAYS, ...view] }];
 }
 
 function wholeVolume(volume: Volume, view: readonly string[]): Mount {

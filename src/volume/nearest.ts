@@ -1,11 +1,15 @@
 // The known name that a misspelt one most likely stands for.
 
-/** The nearest of `known` within a third of its length in edits; undefined when none is near. */
+/**
+ * The nearest of `known` within a third of its length in edits, or else the one that begins with the name; undefined
+ * when none is near.
+ */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const [best] = known
     .map((candidate) => ({ candidate, edits: distance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.edits - b.edits);
-  return best && best.edits <= Math.max(2, Math.ceil(best.candidate.length / 3)) ? best.candidate : undefined;
+  if (best && best.edits <= Math.max(2, Math.ceil(best.candidate.length / 3))) return best.candidate;
+  return known.find((candidate) => name !== '' && candidate.startsWith(name));
 }
 
 /** Levenshtein's: insertions, deletions and replacements. */

@@ -1,0 +1,100 @@
+// A node for the tests: the real plugin over its socket, a kubelet directory, and a place for the data of volumes.
+// Laid out as on a real one: the kubelet directory is a shared mount, every call comes on a fresh connection.
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Client, connect } from '../../src/rpc/client.ts';
+import { NodeService } from '../../src/rpc/generated/csi.ts';
+import { type CodeName, StatusError } from '../../src/rpc/status.ts';
+import { type Plugin, startPlugin } from '../sanity/plugin.ts';
+import { mountCommand, mountPlace, unmountCommand } from '../support/fixtures.ts';
+import { mountsBelow, type ShownMount } from './kernel.ts';
+
+/** How a call ended. Never thrown: a refusal is a result here. */
+export interface Answer<Response = unknown> {
+  readonly code: CodeName;
+  readonly message: string;
+  readonly response?: Response;
+}
+
+export interface NodeRecord {
+  readonly file: string;
+  readonly text: string;
+}
+
+export interface TestNode extends AsyncDisposable {
+  /** Everything lies below it; it is a private tmpfs. */
+  readonly directory: string;
+  readonly kubeletDir: string;
+  readonly stateDir: string;
+  readonly socket: string;
+  readonly plugin: Plugin;
+  /** A path below `directory`. */
+  at(...names: string[]): string;
+  ask<T>(call: (rpc: Client<typeof NodeService>) => Promise<T>): Promise<Answer<T>>;
+  /** All that is mounted on this node, beyond what it began with. */
+  mounts(): ShownMount[];
+  /** The files of the journal. */
+  records(): NodeRecord[];
+  /** Ends the plugin as the kernel would for want of memory. */
+  kill(): Promise<void>;
+  /** Starts it again. */
+  start(): Promise<void>;
+}
+
+export interface NodeOptions {
+  /** In place of the plugin that the tests start by default. */
+  readonly start?: (directory: string) => Promise<Plugin>;
+}
+
+export async function startNode({ start = startPlugin }: NodeOptions = {}): Promise<TestNode> {
+  await using making = new AsyncDisposableStack();
+  const place = making.use(mountPlace());
+  const kubeletDir = place.at('kubelet');
+  const stateDir = place.at('state');
+  const socket = place.at('csi.sock');
+  mkdirSync(kubeletDir);
+  mountCommand('--bind', kubeletDir, kubeletDir);
+  making.defer(() => unmountCommand(kubeletDir));
+  mountCommand('--make-shared', kubeletDir);
+  let plugin = await start(place.path);
+  making.defer(() => plugin[Symbol.asyncDispose]());
+  const made = making.move();
+  return {
+    directory: place.path,
+    kubeletDir,
+    stateDir,
+    socket,
+    get plugin() {
+      return plugin;
+    },
+    at: place.at,
+    ask: (call) => ask(socket, call),
+    mounts: () => mountsBelow(place.path).filter(({ target }) => target !== kubeletDir),
+    records: () => readRecords(join(stateDir, 'records')),
+    kill: async () => plugin[Symbol.asyncDispose](),
+    start: async () => {
+      plugin = await start(place.path);
+    },
+    [Symbol.asyncDispose]: () => made.disposeAsync(),
+  };
+}
+
+async function ask<T>(
+  socket: string,
+  call: (rpc: Client<typeof NodeService>) => Promise<T>,
+): Promise<Answer<T>> {
+  using client = connect(NodeService, socket);
+  try {
+    return { code: 'OK', message: '', response: await call(client) };
+  } catch (error) {
+    if (!(error instanceof StatusError)) throw error;
+    return { code: error.code, message: error.message };
+  }
+}
+
+function readRecords(directory: string): NodeRecord[] {
+  return readdirSync(directory).map((name) => {
+    const file = join(directory, name);
+    return { file, text: readFileSync(file, 'utf8') };
+  });
+}

@@ -1,0 +1,106 @@
+// The program `csi-driver-idmap serve` as tests start it that are about starting it: with any arguments, below any
+// wrapper, and expected to fail as often as to serve.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { connect } from '../../src/rpc/client.ts';
+import { IdentityService } from '../../src/rpc/generated/csi.ts';
+import type { LogLine, Plugin } from '../sanity/plugin.ts';
+import { PROGRAM, plainEnvironment } from './command.ts';
+
+export interface Served {
+  readonly child: ChildProcess;
+  /** What it has written to standard error, a line each. */
+  readonly said: string[];
+  /** Its exit status, or the name of the signal that ended it, once all it wrote has been read. */
+  readonly ended: Promise<number | string>;
+}
+
+/** The flags that the tests' node has. */
+export function flagsOf(directory: string): string[] {
+  const flags = [
+    ['--endpoint', `unix://${join(directory, 'csi.sock')}`],
+    ['--state-dir', join(directory, 'state')],
+    ['--kubelet-dir', join(directory, 'kubelet')],
+    ['--node-id', 'test'],
+  ];
+  return flags.flat();
+}
+
+export function serve(flags: readonly string[], wrapper: readonly string[] = []): Served {
+  const [command = PROGRAM, ...args] = [...wrapper, PROGRAM, 'serve', ...flags];
+  const child = spawn(command, args, { stdio: ['ignore', 'inherit', 'pipe'], env: plainEnvironment() });
+  const said: string[] = [];
+  createInterface({ input: child.stderr }).on('line', (line) => said.push(line));
+  const ended = once(child, 'close').then(([status, signal]) => (status ?? signal) as number | string);
+  return { child, said, ended };
+}
+
+const START_MS = 15_000;
+
+/** The plugin, served below a wrapper such as `unshare --mount`, which must exec it. */
+export async function startPluginBelow(wrapper: readonly string[], directory: string): Promise<Plugin> {
+  const { child, said, ended } = serve(flagsOf(directory), wrapper);
+  const socket = join(directory, 'csi.sock');
+  const end = (signal: NodeJS.Signals) => {
+    child.kill(signal);
+    return ended;
+  };
+  const deadline = performance.now() + START_MS;
+  while (!(await isReady(socket))) {
+    if (performance.now() > deadline || child.exitCode !== null) {
+      await end('SIGKILL');
+      throw new Error(`the plugin did not start: ${said.join('\n')}`);
+    }
+    await delay(20);
+  }
+  return {
+    socket,
+    get log(): LogLine[] {
+      return said.map((text) => ({ time: 0, text }));
+    },
+    stop: () => end('SIGTERM'),
+    async [Symbol.asyncDispose]() {
+      await end('SIGKILL');
+    },
+  };
+}
+
+async function isReady(socket: string): Promise<boolean> {
+  using client = connect(IdentityService, socket);
+  try {
+    return (await client.probe({}, { timeoutMs: 1000 })).ready === true;
+  } catch {
+    return false; // Not yet.
+  }
+}
+
+/** The engine's processes of the plugin that serves below this directory. */
+export function engineProcesses(directory: string): number[] {
+  const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  const plugins = processes.filter((pid) => commandOf(pid).includes(`unix://${join(directory, 'csi.sock')}`));
+  return plugins.flatMap((plugin) =>
+    processes
+      .filter((pid) => commandOf(pid).includes('engine-process') && parentOf(pid) === plugin)
+      .map((pid) => Number(pid)),
+  );
+}
+
+/** One that has ended and that nobody has asked for its status does not live. */
+export function isAlive(pid: number): boolean {
+  return /^State:\t[^ZX]/m.test(readProc(String(pid), 'status'));
+}
+
+const commandOf = (pid: string): string => readProc(pid, 'cmdline');
+const parentOf = (pid: string): string => /^PPid:\t(\d+)/m.exec(readProc(pid, 'status'))?.[1] ?? '';
+
+function readProc(pid: string, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return ''; // It has ended meanwhile.
+  }
+}

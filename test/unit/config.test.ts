@@ -1,0 +1,182 @@
+// The configuration of `serve`: for each option its default, its variable, its flag, and what it does not take.
+import { hostname } from 'node:os';
+import { expect } from 'chai';
+import { type Config, OPTIONS, readConfig, variableOf } from '../../src/config.ts';
+
+interface Row {
+  readonly flag: string;
+  readonly variable: string;
+  readonly fallback: unknown;
+  /** As written, and as read. */
+  readonly values: readonly (readonly [text: string, value: unknown])[];
+  readonly wrong: readonly (readonly [text: string, message: RegExp])[];
+}
+
+const level = {
+  fallback: 'info',
+  values: ['error', 'warn', 'info', 'debug'].map((name) => [name, name] as const),
+};
+
+const ROWS: { readonly [K in keyof Config]: Row } = {
+  socket: {
+    flag: 'endpoint',
+    variable: 'CSI_IDMAP_ENDPOINT',
+    fallback: '/csi/csi.sock',
+    values: [
+      ['unix:///run/csi.sock', '/run/csi.sock'],
+      ['unix:/run/csi.sock', '/run/csi.sock'],
+      ['/run/csi.sock', '/run/csi.sock'],
+    ],
+    wrong: [
+      ['', /is empty/],
+      ['tcp://127.0.0.1:9000', /only unix/],
+      ['unix:', /names no path/],
+      ['unix://run/csi.sock', /names a host; did you mean unix:\/\/\/run/],
+      [`unix:///${'x'.repeat(108)}`, /107 at most/],
+    ],
+  },
+  nodeId: {
+    flag: 'node-id',
+    variable: 'CSI_IDMAP_NODE_ID',
+    fallback: hostname(),
+    values: [
+      ['node-1', 'node-1'],
+      ['n'.repeat(256), 'n'.repeat(256)],
+    ],
+    wrong: [
+      ['', /must have 1 to 256 bytes/],
+      ['n'.repeat(257), /must have 1 to 256 bytes/],
+      ['é'.repeat(129), /must have 1 to 256 bytes/],
+    ],
+  },
+  driverName: {
+    flag: 'driver-name',
+    variable: 'CSI_IDMAP_DRIVER_NAME',
+    fallback: 'idmap.csi.dev',
+    values: [
+      ['x', 'x'],
+      ['my-idmap.example.com', 'my-idmap.example.com'],
+      [`a${'.a'.repeat(31)}`, `a${'.a'.repeat(31)}`],
+    ],
+    wrong: [
+      ['', /must be a domain name/],
+      ['.csi', /must be a domain name/],
+      ['csi.', /must be a domain name/],
+      ['1csi', /must be a domain name/],
+      ['a_b', /must be a domain name/],
+      ['a/b', /must be a domain name/],
+      ['a'.repeat(64), /at most 63 characters/],
+    ],
+  },
+  stateDir: {
+    flag: 'state-dir',
+    variable: 'CSI_IDMAP_STATE_DIR',
+    fallback: '/var/lib/kubelet/plugins/idmap.csi.dev',
+    values: [
+      ['/state', '/state'],
+      ['/state//of/./it/', '/state/of/it'],
+      ['/', '/'],
+    ],
+    wrong: [
+      ['state', /must be an absolute path/],
+      ['', /must be an absolute path/],
+    ],
+  },
+  kubeletDir: {
+    flag: 'kubelet-dir',
+    variable: 'CSI_IDMAP_KUBELET_DIR',
+    fallback: '/var/lib/kubelet',
+    values: [
+      ['/data/kubelet', '/data/kubelet'],
+      ['/data/kubelet/', '/data/kubelet'],
+      ['/data/../kubelet', '/kubelet'],
+    ],
+    wrong: [['kubelet', /must be an absolute path/]],
+  },
+  logLevel: {
+    flag: 'log-level',
+    variable: 'CSI_IDMAP_LOG_LEVEL',
+    ...level,
+    wrong: [
+      ['loud', /must be one of error, warn, info, debug/],
+      ['INFO', /must be one of/],
+      ['', /must be one of/],
+    ],
+  },
+  logFormat: {
+    flag: 'log-format',
+    variable: 'CSI_IDMAP_LOG_FORMAT',
+    fallback: 'json',
+    values: [
+      ['json', 'json'],
+      ['text', 'text'],
+    ],
+    wrong: [['xml', /must be one of json, text/]],
+  },
+};
+
+describe('the configuration', () => {
+  it('has a row here for each option, and a flag of its own for each', () => {
+    expect(Object.keys(OPTIONS).toSorted()).to.deep.equal(Object.keys(ROWS).toSorted());
+    const flags = Object.values(OPTIONS).map(({ flag }) => flag);
+    expect(new Set(flags).size).to.equal(flags.length);
+  });
+
+  for (const [key, { flag, variable, fallback, values, wrong }] of Object.entries(ROWS) as [
+    keyof Config,
+    Row,
+  ][]) {
+    describe(`--${flag}`, () => {
+      it(`is ${variable} in the environment`, () => {
+        expect(OPTIONS[key].flag).to.equal(flag);
+        expect(variableOf(flag)).to.equal(variable);
+      });
+
+      it(`is ${fallback} by default`, () => expect(readConfig({}, {})[key]).to.equal(fallback));
+
+      for (const [text, value] of values) {
+        it(`takes ${text.slice(0, 40)}, from either`, () => {
+          expect(readConfig({ [flag]: text }, {})[key]).to.equal(value);
+          expect(readConfig({}, { [variable]: text })[key]).to.equal(value);
+        });
+      }
+
+      it('wins over the variable, which is then not even read', () => {
+        const [[text, value] = ['', '']] = values;
+        expect(readConfig({ [flag]: text }, { [variable]: '\0 nonsense' })[key]).to.equal(value);
+      });
+
+      for (const [text, message] of wrong) {
+        it(`refuses ${JSON.stringify(text.slice(0, 40))}, naming flag or variable, value and what is allowed`, () => {
+          const read = (where: () => Config, name: string) =>
+            expect(where)
+              .to.throw(message)
+              .with.property('message')
+              .that.satisfies((said: string) => said.startsWith(`${name} ${JSON.stringify(text)}: `), name);
+          read(() => readConfig({ [flag]: text }, {}), `--${flag}`);
+          read(() => readConfig({}, { [variable]: text }), variable);
+        });
+      }
+    });
+  }
+
+  it('the state lies below the kubelet directory of the driver, unless it is given', () => {
+    const flags = { 'kubelet-dir': '/data/kubelet/', 'driver-name': 'other.csi.dev' };
+    expect(readConfig(flags, {}).stateDir).to.equal('/data/kubelet/plugins/other.csi.dev');
+    expect(readConfig({ ...flags, 'state-dir': '/state' }, {}).stateDir).to.equal('/state');
+    const environment = { CSI_IDMAP_KUBELET_DIR: '/from/env' };
+    expect(readConfig({}, environment).stateDir).to.equal('/from/env/plugins/idmap.csi.dev');
+  });
+
+  it('a driver name that is wrong is refused as that, not as the state directory that follows from it', () => {
+    expect(() => readConfig({ 'driver-name': '../..' }, {})).to.throw(/^--driver-name/);
+  });
+
+  it('other variables and flags are not looked at', () => {
+    expect(readConfig({ unknown: 'x' }, { LOG_LEVEL: 'debug', CSI_IDMAP_UNKNOWN: 'x' })).to.deep.equal(
+      readConfig({}, {}),
+    );
+  });
+
+  it('cannot be changed', () => expect(readConfig({}, {})).to.be.frozen);
+});
