@@ -14,7 +14,8 @@ const MAY_IMPORT = {
 };
 
 /** What `volume` and `policy` may see of the engine: data and pure functions, nothing that calls the kernel. */
-const EFFECTS = '^src/(sys|mount/(apply|engine|lookup|operations|steps|target|unmount)|userns/create)[./]';
+const EFFECTS =
+  '^src/(sys|mount/(apply|engine|flags|in-root|lookup|operations|statmount|steps|target|temporary|unmount|view)|userns/create)[./]';
 
 export default {
   forbidden: [

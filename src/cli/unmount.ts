@@ -1,9 +1,10 @@
-// `unmount`: takes away the mount at a target.
+// `unmount`: takes away the mount at a target, or all at it and below it.
 import path from 'node:path';
 import { localEngine } from '../mount/engine.ts';
 
 export interface UnmountFlags {
   readonly all?: boolean;
+  readonly recursive?: boolean;
   readonly lazy?: boolean;
   readonly json?: boolean;
 }
@@ -12,11 +13,14 @@ export interface UnmountFlags {
 export async function unmountCommand(target: string, flags: UnmountFlags): Promise<void> {
   await using engine = localEngine();
   const place = { path: path.resolve(target) };
-  const unmounted = await engine.unmount({
-    target: place,
-    all: flags.all === true,
-    lazy: flags.lazy === true,
-  });
+  const lazy = flags.lazy === true;
+  if (flags.recursive) {
+    const targets = await engine.unmountRecursive({ target: place, lazy });
+    if (flags.json) console.log(JSON.stringify({ unmounted: targets.length, targets }));
+    if (targets.length === 0) throw new Error(`nothing is mounted at ${target} or below it`);
+    return;
+  }
+  const unmounted = await engine.unmount({ target: place, all: flags.all === true, lazy });
   if (flags.json) console.log(JSON.stringify({ unmounted }));
   if (unmounted === 0) throw new Error(`${target} is not a mount point`);
 }

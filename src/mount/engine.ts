@@ -34,31 +34,86 @@ export function engineOver(carrier: Carrier): Engine {
   return {
     mountAll: call('mountAll'),
     lookup: call('lookup'),
+    mountsBelow: call('mountsBelow'),
     usage: call('usage'),
-    unmount: (request, options) => whileBusy(call('unmount'), request, options),
+    unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
+    unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),
     [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),
   };
 }
 
-/** Waits between the tries here, not in the carrier, which has others to serve. */
-async function whileBusy(
-  unmount: (request: Requests['unmount'], options: CallOptions) => Promise<number>,
+type Unmount<K extends 'unmount' | 'unmountRecursive'> = (
+  request: Requests[K],
+  options: CallOptions,
+) => Promise<Results[K]>;
+
+async function unmountWhileBusy(
+  unmount: Unmount<'unmount'>,
   request: Requests['unmount'],
-  { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {},
+  options: CallOptions | undefined,
 ): Promise<number> {
-  const deadline = performance.now() + timeoutMs;
   let before = 0;
+  try {
+    const last = await whileBusy(
+      (left) => unmount(request, left),
+      (error) => {
+        before += error.unmounted ?? 0;
+        // The one that was asked for is gone: the next one there is somebody else's.
+        return before === 0 || request.all === true;
+      },
+      options,
+    );
+    return before + last;
+  } catch (error) {
+    if (!(error instanceof MountError) || error.reason !== 'busy') throw error;
+    throw new MountError({ ...error.toInit(), rolledBack: before === 0, unmounted: before });
+  }
+}
+
+async function unmountTreeWhileBusy(
+  unmount: Unmount<'unmountRecursive'>,
+  request: Requests['unmountRecursive'],
+  options: CallOptions | undefined,
+): Promise<readonly string[]> {
+  const before: string[] = [];
+  try {
+    const last = await whileBusy(
+      (left) => unmount(request, left),
+      (error) => {
+        before.push(...(error.progress?.unmounted ?? []));
+        return true;
+      },
+      options,
+    );
+    return [...before, ...last];
+  } catch (error) {
+    if (!(error instanceof MountError) || error.progress === undefined) throw error;
+    const last = error.reason === 'busy' ? [] : error.progress.unmounted;
+    const progress = { unmounted: [...before, ...last], left: error.progress.left };
+    throw new MountError({ ...error.toInit(), progress }, { cause: error.cause });
+  }
+}
+
+/**
+ * Waits between the tries here, not in the carrier, which has others to serve.
+ * @param again told of each busy failure; whether to go on
+ */
+async function whileBusy<R>(
+  attempt: (left: CallOptions) => Promise<R>,
+  again: (error: MountError) => boolean,
+  { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {},
+): Promise<R> {
+  const deadline = performance.now() + timeoutMs;
   for (let tries = 1; ; tries++) {
+    const begun = performance.now();
     try {
-      return before + (await unmount(request, { timeoutMs: deadline - performance.now() }));
+      return await attempt({ timeoutMs: deadline - begun });
     } catch (error) {
-      if (!(error instanceof MountError) || error.reason !== 'busy') throw error;
-      before += error.unmounted ?? 0;
-      // The one that was asked for is gone: the next one there is somebody else's.
-      const done = before > 0 && request.all !== true;
-      if (done || tries >= BUSY_TRIES || performance.now() + BUSY_WAIT_MS > deadline) {
-        throw new MountError({ ...error.toInit(), rolledBack: before === 0, unmounted: before });
-      }
+      if (!(error instanceof MountError) || error.reason !== 'busy' || !again(error)) throw error;
+      // A last try that the deadline cuts short would say `timeout`, and nothing of what is known.
+      const now = performance.now();
+      const forAnother = BUSY_WAIT_MS + 2 * (now - begun);
+      if (tries >= BUSY_TRIES || now + forAnother > deadline) throw error;
       await sleep(BUSY_WAIT_MS);
     }
   }

@@ -1,17 +1,20 @@
 // What the engine does, one synchronous function each: a table, so that the same operations serve a caller in
 // this process and one that has them carried out elsewhere (engine.ts). Requests and results are plain data.
-import path from 'node:path';
+import { statSync } from 'node:fs';
 import { hasErrno } from '../sys/errors.ts';
 import { fstatfs } from '../sys/syscalls.ts';
 import { apply } from './apply.ts';
 import { MountError, toMountError } from './errors.ts';
+import { inRoot } from './in-root.ts';
 import type { Kernel } from './kernel.ts';
-import { lookup } from './lookup.ts';
+import { type Lookup, lookup, mountsBelow } from './lookup.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
 import { openTarget, type TargetKind, type TargetSpec } from './target.ts';
+import { unmountTree } from './unmount/recursive.ts';
 import { unmountTop } from './unmount.ts';
+import { mountView } from './view.ts';
 
 export interface MountRequest {
   readonly mounts: readonly Mount[];
@@ -19,6 +22,8 @@ export interface MountRequest {
   readonly target: TargetSpec;
   /** Make the target when it is missing; it is removed again if the mount fails. */
   readonly create?: TargetKind;
+  /** Make the targets below the root too, where they are missing. */
+  readonly createTargets?: boolean;
 }
 
 export interface UnmountRequest {
@@ -26,6 +31,13 @@ export interface UnmountRequest {
   readonly lazy?: boolean;
   /** Every mount of a stack, not only the top one. */
   readonly all?: boolean;
+  /** Remove the target afterwards; nothing there is no error. */
+  readonly remove?: TargetKind;
+}
+
+export interface UnmountTreeRequest {
+  readonly target: TargetSpec;
+  readonly lazy?: boolean;
   /** Remove the target afterwards; nothing there is no error. */
   readonly remove?: TargetKind;
 }
@@ -43,7 +55,9 @@ interface PlaceRequest {
 export interface Requests {
   readonly mountAll: MountRequest;
   readonly unmount: UnmountRequest;
+  readonly unmountRecursive: UnmountTreeRequest;
   readonly lookup: PlaceRequest;
+  readonly mountsBelow: PlaceRequest;
   readonly usage: PlaceRequest;
 }
 
@@ -51,8 +65,11 @@ export interface Results {
   readonly mountAll: undefined;
   /** How many mounts were taken away. */
   readonly unmount: number;
-  /** The top mount at exactly this path, or null. */
-  readonly lookup: MountInfo | null;
+  /** Paths of the mounts that were taken away, in this order. */
+  readonly unmountRecursive: readonly string[];
+  readonly lookup: Lookup;
+  /** The mounts at this path and below it. */
+  readonly mountsBelow: readonly MountInfo[];
   readonly usage: Usage;
 }
 
@@ -63,7 +80,11 @@ export type Operations = { readonly [K in OperationName]: (request: Requests[K])
 export const operationsOn = (kernel: Kernel): Operations => ({
   /** Mounts all or nothing. */
   mountAll(request): undefined {
-    const plans = request.mounts.map((mount) => ({ steps: plan(mount, kernel), target: mount.target }));
+    const plans = request.mounts.map((mount) => ({
+      steps: plan(mount, kernel),
+      target: mount.target,
+      kind: () => kindOf(mount),
+    }));
     using places = new DisposableStack();
     const root = places.use(openTarget(request.target));
     // Only disposed after a failure. A mount is taken away lazily: nobody but us has seen it.
@@ -71,8 +92,9 @@ export const operationsOn = (kernel: Kernel): Operations => ({
     try {
       if (request.create && root.create(request.create))
         undo.defer(() => root.remove(request.create ?? 'file'));
-      for (const { steps, target } of plans) {
-        const at = target ? places.use(openTarget(below(request.target.path, target))) : root;
+      for (const { steps, target, kind } of plans) {
+        const create = request.createTargets ? kind() : undefined;
+        const at = target ? places.use(inRoot(root, target, { create, undo, keep: places })) : root;
         apply(steps, at);
         undo.defer(() => unmountTop(at, { lazy: true }));
       }
@@ -101,9 +123,21 @@ export const operationsOn = (kernel: Kernel): Operations => ({
     }
   },
 
-  lookup({ target }) {
-    return lookup(target) ?? null;
+  unmountRecursive({ target: spec, lazy = false, remove }) {
+    try {
+      using target = openTarget(spec);
+      const unmounted = unmountTree(target, { lazy }, mountView(kernel));
+      if (remove) target.remove(remove);
+      return unmounted;
+    } catch (error) {
+      if (isGone(error)) return [];
+      throw toMountError(error, false);
+    }
   },
+
+  lookup: ({ target }) => lookup(target, mountView(kernel)),
+
+  mountsBelow: ({ target }) => mountsBelow(target, mountView(kernel)),
 
   /** Asks the filesystem at the target; hangs with its server. */
   usage({ target: spec }) {
@@ -136,9 +170,10 @@ function afterUndo(failure: MountError, undo: DisposableStack): MountError {
   }
 }
 
-/** A place below the root of a mount set, reached without help from links. */
-function below(root: string, target: string): TargetSpec {
-  return { path: path.join(root, target), beneath: root };
+/** What a target must be for this mount: only what is bound may be a file. */
+function kindOf({ type, source, options }: Mount): TargetKind {
+  const binds = [type, ...options].some((one) => one === 'bind' || one === 'rbind');
+  return binds && statSync(source, { throwIfNoEntry: false })?.isDirectory() === false ? 'file' : 'directory';
 }
 
 /** The parent directory of the target is not there: so is no mount. */
