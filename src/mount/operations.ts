@@ -11,7 +11,8 @@ import { type Lookup, lookup, mountsBelow } from './lookup.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
-import { openTarget, type TargetKind, type TargetSpec } from './target.ts';
+import type { Step } from './steps.ts';
+import { openTarget, type Target, type TargetKind, type TargetSpec } from './target.ts';
 import { unmountTree } from './unmount/recursive.ts';
 import { unmountTop } from './unmount.ts';
 import { mountView } from './view.ts';
@@ -89,6 +90,7 @@ export const operationsOn = (kernel: Kernel): Operations => ({
     const root = places.use(openTarget(request.target));
     // Only disposed after a failure. A mount is taken away lazily: nobody but us has seen it.
     const undo = new DisposableStack();
+    const mounted = new Set<string>();
     try {
       if (request.create && root.create(request.create))
         undo.defer(() => root.remove(request.create ?? 'file'));
@@ -96,7 +98,7 @@ export const operationsOn = (kernel: Kernel): Operations => ({
         const create = request.createTargets ? kind() : undefined;
         const at = target ? places.use(inRoot(root, target, { create, undo, keep: places })) : root;
         apply(steps, at);
-        undo.defer(() => unmountTop(at, { lazy: true }));
+        undo.defer(takingBack(steps, at, mounted));
       }
     } catch (error) {
       throw afterUndo(toMountError(error, true), undo);
@@ -168,6 +170,20 @@ function afterUndo(failure: MountError, undo: DisposableStack): MountError {
   } catch {
     return new MountError({ ...failure.toInit(), rolledBack: false }, { cause: failure });
   }
+}
+
+/** What undoes one mount of a set. `mounted` collects the places that it mounts at. */
+function takingBack(steps: readonly Step[], at: Target, mounted: Set<string>): () => void {
+  const isRemount = steps.some(({ kind }) => kind === 'openMounted');
+  if (!isRemount) {
+    mounted.add(at.path);
+    return () => unmountTop(at, { lazy: true });
+  }
+  // A remount of what the set itself has mounted goes with it.
+  if (mounted.has(at.path)) return () => undefined;
+  return () => {
+    throw new Error(`what the mount at ${at.path} was before its remount is not known any more`);
+  };
 }
 
 /** What a target must be for this mount: only what is bound may be a file. */

@@ -5,6 +5,7 @@
 //   bind, or options bind, rbind  plan/bind.ts        plan/classic.ts            a copy of a mount
 //   overlay                       plan/overlay.ts     plan/classic-overlay.ts    a superblock over layers
 //   any other                     plan/filesystem.ts  plan/classic.ts            a superblock of that type
+//   any, with the option remount  plan/remount.ts     plan/remount.ts            changes what is at the target
 import type { FeatureName } from '../sys/features.ts';
 import { invalidMount } from './errors.ts';
 import type { Kernel, MountApi } from './kernel.ts';
@@ -15,6 +16,7 @@ import { planClassicBind, planClassicFilesystem } from './plan/classic.ts';
 import { planClassicOverlay } from './plan/classic-overlay.ts';
 import { planFilesystem } from './plan/filesystem.ts';
 import { planOverlay } from './plan/overlay.ts';
+import { planClassicRemount, planRemount } from './plan/remount.ts';
 import { STEPS, type Step } from './steps.ts';
 
 /** What each planner gets: the Mount with its options read. */
@@ -26,12 +28,13 @@ export interface ParsedMount {
 
 export type Planner = (mount: ParsedMount, kernel: Kernel) => Step[];
 
-type MountKind = 'bind' | 'overlay' | 'filesystem';
+type MountKind = 'bind' | 'overlay' | 'filesystem' | 'remount';
 
 const PLANNERS: { readonly [K in MountKind]: { readonly [A in MountApi]: Planner } } = {
   bind: { modern: planBind, classic: planClassicBind },
   overlay: { modern: planOverlay, classic: planClassicOverlay },
   filesystem: { modern: planFilesystem, classic: planClassicFilesystem },
+  remount: { modern: planRemount, classic: planClassicRemount },
 };
 
 /** What the modern way of a kind cannot do without. */
@@ -39,6 +42,7 @@ const NEEDS: { readonly [K in MountKind]: readonly FeatureName[] } = {
   bind: ['open-tree', 'move-mount', 'mount-setattr'],
   overlay: ['fsopen', 'open-tree', 'move-mount', 'mount-setattr'],
   filesystem: ['fsopen', 'move-mount', 'mount-setattr'],
+  remount: ['fsopen', 'mount-setattr'],
 };
 
 /** @throws MountError (invalid-mount, kernel-unsupported) */
@@ -51,6 +55,7 @@ export function plan(mount: Mount, kernel: Kernel): Step[] {
 
 function kindOf(type: string, options: ParsedOptions): MountKind {
   if (type === '') throw invalidMount('a mount without a type; use bind, overlay, tmpfs, ...');
+  if (options.remount) return 'remount';
   if (type === 'bind' || type === 'rbind' || options.bind !== undefined) return 'bind';
   if (type === 'overlay') return 'overlay';
   if (/^fuse3?\.|^fuse(blk)?$/.test(type)) {

@@ -5,6 +5,7 @@ import { type AttachSteps, attachSteps } from './steps/attach.ts';
 import { type ClassicSteps, classicSteps } from './steps/classic.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
 import { type OverlaySteps, overlaySteps } from './steps/overlay.ts';
+import { type RemountSteps, remountSteps } from './steps/remount.ts';
 import type { Rows } from './steps/row.ts';
 import { type TreeSteps, treeSteps } from './steps/trees.ts';
 import { type UsernsSteps, usernsSteps } from './steps/userns.ts';
@@ -14,6 +15,7 @@ interface StepArguments
     ClassicSteps,
     FilesystemSteps,
     OverlaySteps,
+    RemountSteps,
     TreeSteps,
     UsernsSteps {}
 
@@ -21,6 +23,7 @@ export const STEPS: Rows<StepArguments> = {
   ...attachSteps,
   ...classicSteps,
   ...filesystemSteps,
+  ...remountSteps,
   ...overlaySteps,
   ...treeSteps,
   ...usernsSteps,

@@ -17,6 +17,7 @@ const NOTHING: ParsedOptions = {
   superblock: [],
   propagation: undefined,
   bind: undefined,
+  remount: false,
   idmap: undefined,
   data: [],
 };
@@ -81,6 +82,7 @@ const EXPECTED: Readonly<Record<string, Partial<ParsedOptions>>> = {
   ),
   bind: { bind: 'bind' },
   rbind: { bind: 'rbind' },
+  remount: { remount: true },
   defaults: {},
 };
 
