@@ -46,6 +46,7 @@ program
   .description('take away the mount at TARGET')
   .argument('<target>')
   .option('--all', 'every mount of a stack, not only the top one')
+  .option('--recursive', 'everything that is mounted at TARGET and below it, deepest first')
   .option('--lazy', 'out of sight at once, away when its last user is gone')
   .option('--force', 'cut a FUSE filesystem off from its server first: for one that does not answer')
   .option(...jsonFlag)

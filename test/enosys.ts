@@ -4,9 +4,19 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const MASKED = ['open_tree', 'move_mount', 'fsopen', 'mount_setattr', 'openat2', 'statmount'];
-const SUITES = ['bind', 'overlay', 'tmpfs', 'target', 'unmount'].map(
-  (name) => `test/kernel/mount/${name}.test.ts`,
-);
+const SUITES = [
+  'bind',
+  'lookup',
+  'overlay',
+  'recursive',
+  'remount',
+  'sets',
+  'target',
+  'temporary',
+  'tmpfs',
+  'unmount',
+  'userns-locked',
+].map((name) => `test/kernel/mount/${name}.test.ts`);
 
 if (process.getuid?.() !== 0) {
   console.log('skipped: the engine without newer calls: not root');

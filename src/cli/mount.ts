@@ -12,5 +12,7 @@ export async function mountCommand(source: string, target: string, flags: MountC
   const place = { path: realpathSync(target) };
   await using engine = localEngine(kernelOptionsOf(flags));
   await engine.mountAll({ mounts: [mount], target: place, programs: { mountFuse: 'fallback' } });
-  if (flags.json) console.log(JSON.stringify(await engine.lookup({ target: place })));
+  if (!flags.json) return;
+  const shown = await engine.lookup({ target: place });
+  console.log(JSON.stringify(shown.is === 'mount-point' ? shown.mount : shown));
 }

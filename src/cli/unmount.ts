@@ -1,9 +1,10 @@
-// `unmount`: takes away the mount at a target.
+// `unmount`: takes away the mount at a target, or all at it and below it.
 import path from 'node:path';
 import { localEngine } from '../mount/engine.ts';
 
 export interface UnmountFlags {
   readonly all?: boolean;
+  readonly recursive?: boolean;
   readonly lazy?: boolean;
   readonly force?: boolean;
   readonly json?: boolean;
@@ -13,10 +14,17 @@ export interface UnmountFlags {
 export async function unmountCommand(target: string, flags: UnmountFlags): Promise<void> {
   await using engine = localEngine();
   const place = { path: path.resolve(target) };
+  const lazy = flags.lazy === true;
+  if (flags.recursive) {
+    const targets = await engine.unmountRecursive({ target: place, lazy });
+    if (flags.json) console.log(JSON.stringify({ unmounted: targets.length, targets }));
+    if (targets.length === 0) throw new Error(`nothing is mounted at ${target} or below it`);
+    return;
+  }
   const unmounted = await engine.unmount({
     target: place,
     all: flags.all === true,
-    lazy: flags.lazy === true,
+    lazy,
     force: flags.force === true,
   });
   if (flags.json) console.log(JSON.stringify({ unmounted }));

@@ -40,41 +40,88 @@ export function engineOver(carrier: Carrier): Engine {
     mountAll: (request, options) =>
       call('mountAll')({ ...request, programs: within(request.programs, timeoutOf(options)) }, options),
     lookup: call('lookup'),
+    mountsBelow: call('mountsBelow'),
     usage: call('usage'),
-    unmount: (request, options) => whileBusy(call('unmount'), request, options),
+    unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
+    unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),
     [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),
   };
 }
 
-/** Waits between the tries here, not in the carrier, which has others to serve. */
-async function whileBusy(
-  unmount: (request: Requests['unmount'], options: CallOptions) => Promise<number>,
+type Unmount<K extends 'unmount' | 'unmountRecursive'> = (
+  request: Requests[K],
+  options: CallOptions,
+) => Promise<Results[K]>;
+
+async function unmountWhileBusy(
+  unmount: Unmount<'unmount'>,
   request: Requests['unmount'],
-  { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {},
+  options: CallOptions | undefined,
 ): Promise<number> {
-  const deadline = performance.now() + timeoutMs;
   let before = 0;
+  try {
+    const last = await whileBusy(
+      (left) => unmount({ ...request, programs: within(request.programs, timeoutOf(left)) }, left),
+      (error) => {
+        before += error.unmounted ?? 0;
+        // The one that was asked for is gone: the next one there is somebody else's. Or an image is kept attached by
+        // something else (no errno), which does not change with time.
+        return (before === 0 || request.all === true) && error.errno === 'EBUSY';
+      },
+      options,
+    );
+    return before + last;
+  } catch (error) {
+    if (!(error instanceof MountError) || error.reason !== 'busy') throw error;
+    const rolledBack = error.rolledBack && before === 0;
+    throw new MountError({ ...error.toInit(), rolledBack, unmounted: before });
+  }
+}
+
+async function unmountTreeWhileBusy(
+  unmount: Unmount<'unmountRecursive'>,
+  request: Requests['unmountRecursive'],
+  options: CallOptions | undefined,
+): Promise<readonly string[]> {
+  const before: string[] = [];
+  try {
+    const last = await whileBusy(
+      (left) => unmount(request, left),
+      (error) => {
+        before.push(...(error.progress?.unmounted ?? []));
+        return true;
+      },
+      options,
+    );
+    return [...before, ...last];
+  } catch (error) {
+    if (!(error instanceof MountError) || error.progress === undefined) throw error;
+    const last = error.reason === 'busy' ? [] : error.progress.unmounted;
+    const progress = { unmounted: [...before, ...last], left: error.progress.left };
+    throw new MountError({ ...error.toInit(), progress }, { cause: error.cause });
+  }
+}
+
+/**
+ * Waits between the tries here, not in the carrier, which has others to serve.
+ * @param again told of each busy failure; whether to go on
+ */
+async function whileBusy<R>(
+  attempt: (left: CallOptions) => Promise<R>,
+  again: (error: MountError) => boolean,
+  { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {},
+): Promise<R> {
+  const deadline = performance.now() + timeoutMs;
   for (let tries = 1; ; tries++) {
-    const began = performance.now();
+    const begun = performance.now();
     try {
-      const left = deadline - performance.now();
-      const bounded = { ...request, programs: within(request.programs, left) };
-      return before + (await unmount(bounded, { timeoutMs: left }));
+      return await attempt({ timeoutMs: deadline - begun });
     } catch (error) {
-      if (!(error instanceof MountError) || error.reason !== 'busy') throw error;
-      before += error.unmounted ?? 0;
-      // The one that was asked for is gone: the next one there is somebody else's. Or an image is kept attached by
-      // something else (no errno), which does not change with time.
-      const done = (before > 0 && request.all !== true) || error.errno !== 'EBUSY';
-      // One more that is cut off by the deadline would tell less than this one did.
-      const room = BUSY_WAIT_MS + ROOM * (performance.now() - began);
-      if (done || tries >= BUSY_TRIES || performance.now() + room > deadline) {
-        throw new MountError({
-          ...error.toInit(),
-          rolledBack: error.rolledBack && before === 0,
-          unmounted: before,
-        });
-      }
+      if (!(error instanceof MountError) || error.reason !== 'busy' || !again(error)) throw error;
+      // A last try that the deadline cuts short would say `timeout`, and nothing of what is known.
+      const now = performance.now();
+      const room = BUSY_WAIT_MS + ROOM * (now - begun);
+      if (tries >= BUSY_TRIES || now + room > deadline) throw error;
       await sleep(BUSY_WAIT_MS);
     }
   }

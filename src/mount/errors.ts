@@ -53,6 +53,16 @@ export interface MountErrorInit {
   readonly errno?: string | undefined;
   /** How many mounts an unmount had taken away by then. */
   readonly unmounted?: number | undefined;
+  /** How far the unmount of a tree came. */
+  readonly progress?: UnmountProgress | undefined;
+}
+
+/** Mounts by their paths. */
+export interface UnmountProgress {
+  /** Taken away, in this order. */
+  readonly unmounted: readonly string[];
+  /** Still there. */
+  readonly left: readonly string[];
 }
 
 export class MountError extends Error {
@@ -61,6 +71,7 @@ export class MountError extends Error {
   readonly rolledBack: boolean;
   readonly errno: string | undefined;
   readonly unmounted: number | undefined;
+  readonly progress: UnmountProgress | undefined;
 
   constructor(init: MountErrorInit, options?: ErrorOptions) {
     super(init.message, options);
@@ -68,11 +79,12 @@ export class MountError extends Error {
     this.rolledBack = init.rolledBack;
     this.errno = init.errno;
     this.unmounted = init.unmounted;
+    this.progress = init.progress;
   }
 
   toInit(): MountErrorInit {
-    const { reason, message, rolledBack, errno, unmounted } = this;
-    return { reason, message, rolledBack, errno, unmounted };
+    const { reason, message, rolledBack, errno, unmounted, progress } = this;
+    return { reason, message, rolledBack, errno, unmounted, progress };
   }
 }
 

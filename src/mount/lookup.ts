@@ -1,38 +1,64 @@
-// Which mount is at a path.
-import { readlinkSync } from 'node:fs';
-import path from 'node:path';
-import { STATX_ATTR_MOUNT_ROOT, STATX_MASK } from '../sys/constants.ts';
+// Which mount is at a path, and what is mounted below it.
 import { hasErrno } from '../sys/errors.ts';
-import { type MountInfo, readMountinfo } from './mountinfo.ts';
-import { openTarget, type TargetSpec } from './target.ts';
+import { MountError } from './errors.ts';
+import type { MountInfo } from './mountinfo.ts';
+import { isWithin, openTarget, type Target, type TargetSpec } from './target.ts';
+import { type MountView, mountIdOf, mountinfoView, mountView, type SeenMount, standingOf } from './view.ts';
+
+export type Lookup =
+  /** The top one, where several are stacked. */
+  | { readonly is: 'mount-point'; readonly mount: MountInfo }
+  /** Something else, or nothing at all. */
+  | { readonly is: 'not' }
+  /** It cannot be told: it must be taken neither for mounted nor for free. */
+  | { readonly is: 'unknown'; readonly because: string };
+
+/** A mount that comes and goes between two questions about it: asked again so often. */
+const TRIES = 5;
 
 /**
- * The top mount at exactly this path; undefined when the path is not a mount point, or is not there.
+ * What is at exactly this path. A mount whose server is dead is found too.
  * May hang with the server of a filesystem above it: run it where that does no harm (engine.ts).
+ * @throws MountError (bad-target) when the path does not lie where the spec says that it must
  */
-export function lookup(spec: TargetSpec): MountInfo | undefined {
+export function lookup(spec: TargetSpec, view: MountView = mountView()): Lookup {
   try {
     using target = openTarget(spec);
-    try {
-      const { attributes, mountId } = target.stat(STATX_MASK.STATX_MNT_ID);
-      if ((attributes & STATX_ATTR_MOUNT_ROOT) === 0n) return undefined;
-      return readMountinfo().find(({ id }) => BigInt(id) === mountId);
-    } catch (error) {
-      // The root of a dead FUSE or network filesystem cannot be asked, but mountinfo knows it.
-      if (!hasErrno(error, 'ENOTCONN', 'EIO', 'ESTALE', 'EACCES')) throw error;
-      const shown = realPath(target.pathByParent);
-      return readMountinfo().findLast((mount) => mount.target === shown);
+    for (let tries = 0; tries < TRIES; tries++) {
+      const { id, isRoot, old } = standingOf(target, view);
+      if (!isRoot) return { is: 'not' };
+      const found = (old ? mountinfoView : view).find(id);
+      if (found !== undefined) return { is: 'mount-point', mount: found.info };
     }
+    return { is: 'unknown', because: `the mount at ${spec.path} changes all the time, or is out of sight` };
   } catch (error) {
-    if (hasErrno(causeOf(error), 'ENOENT', 'ENOTDIR')) return undefined;
+    if (isAbsent(error)) return { is: 'not' };
+    if (error instanceof MountError && spec.beneath !== undefined) throw error;
+    return { is: 'unknown', because: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/**
+ * The mounts at this path and below it, whole stacks, in any order. They are those that stand on what the path
+ * leads to: what another mount hides from it is not among them.
+ */
+export function mountsBelow(spec: TargetSpec, view: MountView = mountView()): MountInfo[] {
+  try {
+    using target = openTarget(spec);
+    return seenBelow(target, view).map(({ info }) => info);
+  } catch (error) {
+    if (isAbsent(error)) return [];
     throw error;
   }
 }
 
-const causeOf = (error: unknown): unknown =>
-  error instanceof Error && error.cause !== undefined ? error.cause : error;
+/** As mountsBelow, with the ids of the view. */
+export function seenBelow(target: Target, view: MountView): SeenMount[] {
+  const place = target.realPath();
+  return view.below(mountIdOf(target.parent, view)).filter(({ info }) => isWithin(info.target, place));
+}
 
-/** `/proc/self/fd/N/name` as mountinfo writes it. */
-function realPath(pathByParent: string): string {
-  return path.join(readlinkSync(path.dirname(pathByParent)), path.basename(pathByParent));
+function isAbsent(error: unknown): boolean {
+  const absent = error instanceof MountError && error.cause !== undefined ? error.cause : error;
+  return hasErrno(absent, 'ENOENT', 'ENOTDIR');
 }

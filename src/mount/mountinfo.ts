@@ -21,6 +21,8 @@ export interface MountInfo {
   readonly type: string;
   readonly source: string;
   readonly superblockOptions: readonly string[];
+  /** The id map of the mount, `container:host:size` each, where the kernel tells it (statmount(2), Linux 6.15). */
+  readonly idmap?: { readonly uid: readonly string[]; readonly gid: readonly string[] };
 }
 
 /** In the order of the file: a mount comes after the one it stands on. */
@@ -54,11 +56,12 @@ function parseLine(line: string): MountInfo {
     propagation: fields.slice(6, dash),
     type: decodeOctal(type),
     source: decodeOctal(source),
-    superblockOptions: superblockOptions.split(','),
+    // A comma within an option is in octal, so it is split first.
+    superblockOptions: superblockOptions.split(',').map(decodeOctal),
   };
 }
 
-/** Space, tab, newline and backslash are written as three octal digits. */
-function decodeOctal(field: string): string {
+/** Space, tab, newline, backslash and the like are written as three octal digits. */
+export function decodeOctal(field: string): string {
   return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 }

@@ -1,19 +1,22 @@
 // What the engine does, one synchronous function each: a table, so that the same operations serve a caller in
 // this process and one that has them carried out elsewhere (engine.ts). Requests and results are plain data.
-import path from 'node:path';
+import { statSync } from 'node:fs';
 import { hasErrno } from '../sys/errors.ts';
 import { fstatfs } from '../sys/syscalls.ts';
 import { apply } from './apply.ts';
 import { MountError, toMountError } from './errors.ts';
-import { beginPrograms, type ProgramOptions } from './fuse/programs.ts';
+import { beginPrograms, type ProgramOptions, type Programs } from './fuse/programs.ts';
+import { inRoot } from './in-root.ts';
 import type { Kernel } from './kernel.ts';
-import { lookup } from './lookup.ts';
+import { type Lookup, lookup, mountsBelow } from './lookup.ts';
 import { borrowedBy, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
-import { openTarget, type TargetKind, type TargetSpec } from './target.ts';
+import { openTarget, type Target, type TargetKind, type TargetSpec } from './target.ts';
+import { unmountTree } from './unmount/recursive.ts';
 import { unmountTop } from './unmount.ts';
+import { mountView } from './view.ts';
 
 export interface MountRequest {
   readonly mounts: readonly Mount[];
@@ -25,6 +28,8 @@ export interface MountRequest {
   readonly expectEmpty?: boolean;
   /** For FUSE mounts: how their helpers are found and started. */
   readonly programs?: ProgramOptions;
+  /** Make the targets below the root too, where they are missing. */
+  readonly createTargets?: boolean;
 }
 
 export interface UnmountRequest {
@@ -49,6 +54,13 @@ export interface UnmountRequest {
   readonly image?: string;
 }
 
+export interface UnmountTreeRequest {
+  readonly target: TargetSpec;
+  readonly lazy?: boolean;
+  /** Remove the target afterwards; nothing there is no error. */
+  readonly remove?: TargetKind;
+}
+
 /** Capacity of a filesystem, in bytes and files. */
 export interface Usage {
   readonly bytes: { readonly total: number; readonly used: number; readonly available: number };
@@ -62,7 +74,9 @@ interface PlaceRequest {
 export interface Requests {
   readonly mountAll: MountRequest;
   readonly unmount: UnmountRequest;
+  readonly unmountRecursive: UnmountTreeRequest;
   readonly lookup: PlaceRequest;
+  readonly mountsBelow: PlaceRequest;
   readonly usage: PlaceRequest;
 }
 
@@ -70,8 +84,11 @@ export interface Results {
   readonly mountAll: undefined;
   /** How many mounts were taken away. */
   readonly unmount: number;
-  /** The top mount at exactly this path, or null. */
-  readonly lookup: MountInfo | null;
+  /** Paths of the mounts that were taken away, in this order. */
+  readonly unmountRecursive: readonly string[];
+  readonly lookup: Lookup;
+  /** The mounts at this path and below it. */
+  readonly mountsBelow: readonly MountInfo[];
   readonly usage: Usage;
 }
 
@@ -82,20 +99,24 @@ export type Operations = { readonly [K in OperationName]: (request: Requests[K])
 export const operationsOn = (kernel: Kernel): Operations => ({
   /** Mounts all or nothing. */
   mountAll(request): undefined {
-    const plans = request.mounts.map((mount) => ({ steps: plan(mount, kernel), target: mount.target }));
+    const plans = request.mounts.map((mount) => ({ mount, steps: plan(mount, kernel) }));
     const programs = beginPrograms(request.programs);
     using places = new DisposableStack();
     const root = places.use(openTarget(request.target));
     // Only disposed after a failure. A mount is taken away lazily: nobody but us has seen it.
     const undo = new DisposableStack();
+    const mounted = new Set<string>();
     try {
       if (request.create && root.create(request.create))
         undo.defer(() => root.remove(request.create ?? 'file'));
       if (request.expectEmpty) root.expectEmpty();
-      for (const { steps, target } of plans) {
-        const at = target ? places.use(openTarget(below(request.target.path, target))) : root;
+      for (const { mount, steps } of plans) {
+        const create = request.createTargets ? kindOf(mount) : undefined;
+        const at = mount.target
+          ? places.use(inRoot(root, mount.target, { create, undo, keep: places }))
+          : root;
         apply(steps, at, programs);
-        undo.defer(() => unmountTop(at, { lazy: true, programs }));
+        undo.defer(takingBack(mount, at, mounted, programs));
       }
     } catch (error) {
       throw afterUndo(toMountError(error, true), undo);
@@ -130,9 +151,21 @@ export const operationsOn = (kernel: Kernel): Operations => ({
     }
   },
 
-  lookup({ target }) {
-    return lookup(target) ?? null;
+  unmountRecursive({ target: spec, lazy = false, remove }) {
+    try {
+      using target = openTarget(spec);
+      const unmounted = unmountTree(target, { lazy }, mountView(kernel));
+      if (remove) target.remove(remove);
+      return unmounted;
+    } catch (error) {
+      if (isGone(error)) return [];
+      throw toMountError(error, false);
+    }
   },
+
+  lookup: ({ target }) => lookup(target, mountView(kernel)),
+
+  mountsBelow: ({ target }) => mountsBelow(target, mountView(kernel)),
 
   /** Asks the filesystem at the target; hangs with its server. */
   usage({ target: spec }) {
@@ -165,9 +198,23 @@ function afterUndo(failure: MountError, undo: DisposableStack): MountError {
   }
 }
 
-/** A place below the root of a mount set, reached without help from links. */
-function below(root: string, target: string): TargetSpec {
-  return { path: path.join(root, target), beneath: root };
+/** What undoes one mount of a set. `mounted` collects the places that it mounts at. */
+function takingBack({ options }: Mount, at: Target, mounted: Set<string>, programs: Programs): () => void {
+  if (!options.includes('remount')) {
+    mounted.add(at.path);
+    return () => unmountTop(at, { lazy: true, programs });
+  }
+  // A remount of what the set itself has mounted goes with it.
+  if (mounted.has(at.path)) return () => undefined;
+  return () => {
+    throw new Error(`what the mount at ${at.path} was before its remount is not known any more`);
+  };
+}
+
+/** What a target must be for this mount: only what is bound may be a file. */
+function kindOf({ type, source, options }: Mount): TargetKind {
+  const binds = [type, ...options].some((one) => one === 'bind' || one === 'rbind');
+  return binds && statSync(source, { throwIfNoEntry: false })?.isDirectory() === false ? 'file' : 'directory';
 }
 
 /** The parent directory of the target is not there: so is no mount. */

@@ -6,6 +6,7 @@
 //   superblock    the filesystem, shared by all its mounts  fsconfig(2)
 //   propagation   the mount's peer group                  mount_setattr(2), after the attach
 //   ours          the engine itself
+//   remount       the engine itself: which plan is made
 //   none          says what is so anyway
 //
 // `ro` and `rw` are the mount's; a plan that makes a new superblock gives it the same (mount(8) does too).
@@ -25,6 +26,7 @@ type Scope =
   | { readonly scope: 'superblock'; readonly flag: string; readonly replaces: string }
   | { readonly scope: 'propagation'; readonly type: number; readonly recursive: boolean }
   | { readonly scope: 'ours'; readonly bind: 'bind' | 'rbind' }
+  | { readonly scope: 'remount' }
   | { readonly scope: 'none' };
 
 export interface OptionRow {
@@ -86,6 +88,7 @@ export const OPTION_TABLE: readonly OptionRow[] = [
   ]),
   { name: 'bind', is: { scope: 'ours', bind: 'bind' } },
   { name: 'rbind', is: { scope: 'ours', bind: 'rbind' } },
+  { name: 'remount', is: { scope: 'remount' } },
   { name: 'defaults', is: { scope: 'none' } },
 ];
 
@@ -99,6 +102,8 @@ export interface ParsedOptions {
   readonly superblock: readonly string[];
   readonly propagation: { readonly type: number; readonly recursive: boolean } | undefined;
   readonly bind: 'bind' | 'rbind' | undefined;
+  /** Change what is mounted at the target already. */
+  readonly remount: boolean;
   readonly idmap: UserMapping | undefined;
   /** Attach the source to a loop device. */
   readonly loop: LoopRequest | undefined;
@@ -116,6 +121,7 @@ export function parseOptions(options: readonly string[]): ParsedOptions {
   let propagation: ParsedOptions['propagation'];
   let bind: ParsedOptions['bind'];
   let superblock: string[] = [];
+  let remount = false;
   const data: string[] = [];
   const mappings: { uidmap?: IdMapping; gidmap?: IdMapping } = {};
 
@@ -143,12 +149,16 @@ export function parseOptions(options: readonly string[]): ParsedOptions {
       case 'ours':
         bind = row.bind;
         break;
+      case 'remount':
+        remount = true;
+        break;
       case 'none':
         break;
     }
   }
   const { loop, rest } = takeLoop(data);
-  return { mount, recursive, superblock, propagation, bind, idmap: bothOf(mappings), loop, data: rest };
+  const idmap = bothOf(mappings);
+  return { mount, recursive, superblock, propagation, bind, remount, idmap, loop, data: rest };
 }
 
 /** `later` after `earlier`, as one change: what it sets is not cleared, what it clears is not set. */

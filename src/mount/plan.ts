@@ -7,6 +7,7 @@
 //   any with loop, ext4, auto...  plan/image.ts       plan/classic-image.ts      a superblock from a disk or an image
 //   fuse.NAME, fuse3.NAME         plan/fuse.ts        plan/fuse.ts               what the program NAME mounts
 //   any other                     plan/filesystem.ts  plan/classic.ts            a superblock of that type
+//   any, with the option remount  plan/remount.ts     plan/remount.ts            changes what is at the target
 import type { FeatureName } from '../sys/features.ts';
 import { invalidMount } from './errors.ts';
 import type { Kernel, MountApi } from './kernel.ts';
@@ -20,6 +21,7 @@ import { planFilesystem } from './plan/filesystem.ts';
 import { isFuseType, planClassicFuse, planFuse } from './plan/fuse.ts';
 import { isImage, planImage } from './plan/image.ts';
 import { planOverlay } from './plan/overlay.ts';
+import { planClassicRemount, planRemount } from './plan/remount.ts';
 import { STEPS, type Step } from './steps.ts';
 
 /** What each planner gets: the Mount with its options read. */
@@ -31,7 +33,7 @@ export interface ParsedMount {
 
 export type Planner = (mount: ParsedMount, kernel: Kernel) => Step[];
 
-type MountKind = 'bind' | 'overlay' | 'image' | 'fuse' | 'filesystem';
+type MountKind = 'bind' | 'overlay' | 'image' | 'fuse' | 'filesystem' | 'remount';
 
 const PLANNERS: { readonly [K in MountKind]: { readonly [A in MountApi]: Planner } } = {
   bind: { modern: planBind, classic: planClassicBind },
@@ -39,6 +41,7 @@ const PLANNERS: { readonly [K in MountKind]: { readonly [A in MountApi]: Planner
   image: { modern: planImage, classic: planClassicImage },
   fuse: { modern: planFuse, classic: planClassicFuse },
   filesystem: { modern: planFilesystem, classic: planClassicFilesystem },
+  remount: { modern: planRemount, classic: planClassicRemount },
 };
 
 /** What the modern way of a kind cannot do without. */
@@ -48,6 +51,7 @@ const NEEDS: { readonly [K in MountKind]: readonly FeatureName[] } = {
   image: ['fsopen', 'move-mount', 'mount-setattr'],
   fuse: ['mount-setattr'],
   filesystem: ['fsopen', 'move-mount', 'mount-setattr'],
+  remount: ['fsopen', 'mount-setattr'],
 };
 
 /** @throws MountError (invalid-mount, kernel-unsupported) */
@@ -60,6 +64,7 @@ export function plan(mount: Mount, kernel: Kernel): Step[] {
 
 function kindOf(type: string, options: ParsedOptions): MountKind {
   if (type === '') throw invalidMount('a mount without a type; use bind, overlay, tmpfs, ...');
+  if (options.remount) return 'remount';
   if (isImage(type, options)) return 'image';
   if (type === 'bind' || type === 'rbind' || options.bind !== undefined) return 'bind';
   if (type === 'overlay') return 'overlay';

@@ -7,6 +7,7 @@ import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
 import { type FuseSteps, fuseSteps } from './steps/fuse.ts';
 import { type ImageSteps, imageStepRows } from './steps/image.ts';
 import { type OverlaySteps, overlaySteps } from './steps/overlay.ts';
+import { type RemountSteps, remountSteps } from './steps/remount.ts';
 import type { Rows } from './steps/row.ts';
 import { type TreeSteps, treeSteps } from './steps/trees.ts';
 import { type UsernsSteps, usernsSteps } from './steps/userns.ts';
@@ -18,6 +19,7 @@ interface StepArguments
     FuseSteps,
     ImageSteps,
     OverlaySteps,
+    RemountSteps,
     TreeSteps,
     UsernsSteps {}
 
@@ -27,6 +29,7 @@ export const STEPS: Rows<StepArguments> = {
   ...filesystemSteps,
   ...fuseSteps,
   ...imageStepRows,
+  ...remountSteps,
   ...overlaySteps,
   ...treeSteps,
   ...usernsSteps,

@@ -4,7 +4,7 @@
 //   beneath   the path is resolved below that directory, which is opened once; no symbolic link, no `..` and no
 //             magic link on the way is followed (openat2(2)): for paths that came from elsewhere
 //   absent    the path is resolved as any program would: for paths that the caller chose
-import { openSync, readdirSync } from 'node:fs';
+import { openSync, readdirSync, readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import path from 'node:path';
 import { O, RESOLVE, STATX, STATX_MASK } from '../sys/constants.ts';
@@ -20,13 +20,22 @@ export interface TargetSpec {
   readonly beneath?: string;
 }
 
+/** True for `place` itself and what lies below it, as text. */
+export function isWithin(one: string, place: string): boolean {
+  return one === place || one.startsWith(place.endsWith('/') ? place : `${place}/`);
+}
+
 export type TargetKind = 'directory' | 'file';
 
 export interface Target extends Disposable {
   /** As it was asked for: for messages. */
   readonly path: string;
+  /** The held parent directory. */
+  readonly parent: Fd;
   /** A path that leads through the held parent directory. Its last component must not be followed. */
   readonly pathByParent: string;
+  /** Its path as the kernel shows it, in mountinfo too. */
+  realPath(): string;
   /** What is there now (the top mount where several are stacked), as an O_PATH fd. */
   open(): Fd;
   stat(mask: number): Statx;
@@ -42,20 +51,23 @@ const CAREFULLY = RESOLVE.RESOLVE_BENEATH | RESOLVE.RESOLVE_NO_SYMLINKS | RESOLV
 
 /** @throws MountError (bad-target) when the parent directory does not exist or lies outside `beneath` */
 export function openTarget(spec: TargetSpec): Target {
-  const parent = openParent(spec);
-  const name = path.basename(spec.path);
+  return targetIn(openParent(spec), spec.path);
+}
+
+/** The place with the last name of `shown` in this directory, which it takes over. */
+export function targetIn(parent: Fd, shown: string): Target {
+  const name = path.basename(shown);
   const fail = (reason: MountReason, why: string, cause?: unknown) => {
     const errno = cause instanceof SyscallError ? cause.code : undefined;
-    return new MountError(
-      { reason, message: `target ${spec.path}: ${why}`, rolledBack: true, errno },
-      { cause },
-    );
+    return new MountError({ reason, message: `target ${shown}: ${why}`, rolledBack: true, errno }, { cause });
   };
   const notEmpty = (cause?: unknown) =>
     fail('target-not-empty', 'has files in it that are not ours; move them away', cause);
   return {
-    path: spec.path,
+    path: shown,
+    parent,
     pathByParent: `/proc/self/fd/${parent.number}/${name}`,
+    realPath: () => path.join(readlinkSync(`/proc/self/fd/${parent.number}`), name),
     open() {
       try {
         using opened = openPathAt(parent, name, O.O_NOFOLLOW);
@@ -132,7 +144,7 @@ function openParent({ path: target, beneath }: TargetSpec): Fd {
     using root = new Fd(openSync(beneath, O.O_PATH | O.O_DIRECTORY));
     const below = path.relative(beneath, directory);
     if (below === '..' || below.startsWith('../')) throw fail(`must lie below ${beneath}`);
-    return openBeneath(root, below || '.');
+    return openBelow(root, below || '.');
   } catch (error) {
     if (hasErrno(error, 'ENOENT')) throw fail(`its parent directory does not exist`, error);
     if (hasErrno(error, 'ENOTDIR')) throw fail(`a part of its path is not a directory`, error);
@@ -143,8 +155,8 @@ function openParent({ path: target, beneath }: TargetSpec): Fd {
   }
 }
 
-/** Below `root` without symbolic links: one call, or, before Linux 5.6, component by component. */
-function openBeneath(root: Fd, below: string): Fd {
+/** A directory below `root`, without help from links: one call, or, before Linux 5.6, component by component. */
+export function openBelow(root: Fd, below: string): Fd {
   const flags = O.O_PATH | O.O_CLOEXEC | O.O_DIRECTORY;
   try {
     return openat2(root, below, { flags, mode: 0, resolve: CAREFULLY });

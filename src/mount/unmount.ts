@@ -2,10 +2,10 @@
 // before that (fuse/unmount.ts).
 //
 //   errno    means
-//   EINVAL   not a mount point: nothing to do
+//   EINVAL   not a mount point: nothing to do; or one that is not ours to take away
 //   ENOENT   nothing there: nothing to do
 //   EBUSY    in use; the caller decides how long to try again (engine.ts)
-import { UMOUNT } from '../sys/constants.ts';
+import { STATX_ATTR_MOUNT_ROOT, STATX_MASK, UMOUNT } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
 import { umount2 } from '../sys/syscalls.ts';
 import { MountError } from './errors.ts';
@@ -43,6 +43,7 @@ function umountBy(target: Target, ways: readonly number[]): boolean {
     umount2(target.pathByParent, UMOUNT.UMOUNT_NOFOLLOW | flags);
     return true;
   } catch (error) {
+    if (hasErrno(error, 'EINVAL') && isMountPoint(target)) throw locked(target, error);
     if (hasErrno(error, 'EINVAL', 'ENOENT')) return false;
     if (!hasErrno(error, 'EBUSY')) throw error;
     if (others.length > 0) return umountBy(target, others);
@@ -56,4 +57,28 @@ function umountBy(target: Target, ways: readonly number[]): boolean {
       { cause: error },
     );
   }
+}
+
+/** A place whose filesystem does not answer is none: then the kernel's EINVAL is taken at its word. */
+function isMountPoint(target: Target): boolean {
+  try {
+    return (target.stat(STATX_MASK.STATX_MNT_ID).attributes & STATX_ATTR_MOUNT_ROOT) !== 0n;
+  } catch {
+    return false;
+  }
+}
+
+/** mount_namespaces(7), "Restrictions on mount namespaces". */
+function locked(target: Target, cause: unknown): MountError {
+  return new MountError(
+    {
+      reason: 'not-permitted',
+      message:
+        `${target.path} cannot be unmounted from here: it came from a more privileged mount namespace and is locked ` +
+        'to what it stands on, or it belongs to another mount namespace; unmount it there, or unmount what it stands on',
+      rolledBack: true,
+      errno: 'EINVAL',
+    },
+    { cause },
+  );
 }

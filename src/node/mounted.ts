@@ -54,7 +54,8 @@ export async function ensureMounted(
     throw error;
   }
   const shown = await engine.lookup({ target }, timeoutOf(context));
-  await journal.put({ ...intended, state: 'done', mount: shown ? identityOf(shown) : undefined });
+  const mount = shown.is === 'mount-point' ? identityOf(shown.mount) : undefined;
+  await journal.put({ ...intended, state: 'done', mount });
 }
 
 /** Unmounts whatever is mounted there, with or without a record. A mount that stays busy keeps its record. */
@@ -91,8 +92,12 @@ export async function isMounted(
 ): Promise<boolean> {
   if (record.state !== 'done' || record.mount === undefined) return false;
   const shown = await deps.engine.lookup({ target: placeOf(record.path, deps) }, timeoutOf(context));
-  if (shown === null) return false;
-  const now = identityOf(shown);
+  if (shown.is === 'unknown') {
+    // Neither answer is safe: one would unmount what a pod uses, the other would leave it without its volume.
+    throw new NodeError('unexpected', `cannot tell what is mounted at ${record.path}: ${shown.because}`);
+  }
+  if (shown.is === 'not') return false;
+  const now = identityOf(shown.mount);
   return (
     now.type === record.mount.type && now.device === record.mount.device && now.root === record.mount.root
   );

@@ -96,7 +96,11 @@ export const FSCONFIG = {
   FSCONFIG_SET_STRING: 1,
   FSCONFIG_SET_FD: 5,
   FSCONFIG_CMD_CREATE: 6,
+  FSCONFIG_CMD_RECONFIGURE: 7,
 } as const;
+
+/** fspick(2): a context of a superblock that is mounted already. */
+export const FSPICK = { FSPICK_CLOEXEC: 0x1, FSPICK_EMPTY_PATH: 0x8 } as const;
 
 export const UMOUNT = { MNT_FORCE: 1, MNT_DETACH: 2, UMOUNT_NOFOLLOW: 8 } as const;
 
@@ -108,6 +112,25 @@ export const STATX_MASK = {
   STATX_MNT_ID_UNIQUE: 0x4000,
 } as const;
 export const STATX_ATTR_MOUNT_ROOT = 0x2000n;
+
+/**
+ * statmount(2): what is asked for, and what was answered. SB_SOURCE came with Linux 6.13, MNT_OPTS with 6.11, the
+ * id maps with 6.15, the rest with the call itself (6.8).
+ */
+export const STATMOUNT = {
+  STATMOUNT_SB_BASIC: 0x1,
+  STATMOUNT_MNT_BASIC: 0x2,
+  STATMOUNT_PROPAGATE_FROM: 0x4,
+  STATMOUNT_MNT_ROOT: 0x8,
+  STATMOUNT_MNT_POINT: 0x10,
+  STATMOUNT_FS_TYPE: 0x20,
+  STATMOUNT_MNT_OPTS: 0x80,
+  STATMOUNT_FS_SUBTYPE: 0x100,
+  STATMOUNT_SB_SOURCE: 0x200,
+  STATMOUNT_OPT_SEC_ARRAY: 0x800,
+  STATMOUNT_MNT_UIDMAP: 0x2000,
+  STATMOUNT_MNT_GIDMAP: 0x4000,
+} as const;
 
 /** `f_flags` of statfs(2). */
 export const ST_RDONLY = 1;

@@ -1,7 +1,17 @@
 // What the engine wants of a kernel: one row a feature, with how it is found out, since which kernel it exists,
 // what needs it and what happens without. Feeds `doctor` and docs/kernel-features.md. Found out by trying, never
 // from the version: distributions backport, and seccomp takes away.
-import { AT_FDCWD, LOOP, MOUNT_ATTR, O, OPEN_TREE, PIDFD_GET_USER_NAMESPACE, RESOLVE } from './constants.ts';
+import {
+  AT_FDCWD,
+  LOOP,
+  MOUNT_ATTR,
+  O,
+  OPEN_TREE,
+  PIDFD_GET_USER_NAMESPACE,
+  RESOLVE,
+  STATMOUNT,
+  STATX_MASK,
+} from './constants.ts';
 import { type ErrnoName, hasErrno } from './errors.ts';
 import type { Fd } from './fd.ts';
 import { encodeLoopConfig } from './loop-structs.ts';
@@ -10,6 +20,7 @@ import {
   fsmount,
   fsopen,
   ioctl,
+  listmount,
   loopIoctl,
   loopIoctlStruct,
   mountSetattr,
@@ -18,6 +29,8 @@ import {
   openat2,
   openTree,
   pidfdOpen,
+  statmount,
+  statx,
   unshare,
 } from './syscalls.ts';
 
@@ -166,6 +179,29 @@ export const FEATURES = {
       using _namespace = ioctl(self, PIDFD_GET_USER_NAMESPACE, 0);
     },
   },
+  statmount: {
+    since: '6.13',
+    neededFor: 'which mount is at a path, at a cost that does not grow with the number of mounts',
+    without: '/proc/self/mountinfo is read, all of it, and id maps are not shown',
+    essential: false,
+    how: 'statmount() of /, which must tell the options and the source (the call alone is of 6.8)',
+    probe: () => {
+      const answer = Buffer.alloc(64 * 1024);
+      const wanted = STATMOUNT.STATMOUNT_MNT_OPTS | STATMOUNT.STATMOUNT_SB_SOURCE;
+      statmount(idOfRoot(), wanted, answer);
+      if ((answer.readBigUInt64LE(8) & BigInt(STATMOUNT.STATMOUNT_SB_SOURCE)) === 0n) {
+        throw new Error('statmount() does not tell the source of a mount');
+      }
+    },
+  },
+  listmount: {
+    since: '6.8',
+    neededFor: 'which mounts stand on a mount',
+    without: '/proc/self/mountinfo is read, all of it',
+    essential: false,
+    how: 'listmount() of /',
+    probe: () => void listmount(idOfRoot(), 0n, 1),
+  },
 } as const satisfies Readonly<Record<string, FeatureRow>>;
 
 export type FeatureName = keyof typeof FEATURES;
@@ -185,7 +221,19 @@ export function probeFeature(name: FeatureName): Availability {
 }
 
 function cloneOfRoot(): Fd {
-  return openTree(AT_FDCWD, '/', OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC);
+  const flags = OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC;
+  try {
+    return openTree(AT_FDCWD, '/', flags);
+  } catch (error) {
+    if (!hasErrno(error, 'EINVAL')) throw error;
+    // In a user namespace the mounts below may be locked to it (mount_namespaces(7)).
+    return openTree(AT_FDCWD, '/', flags | OPEN_TREE.AT_RECURSIVE);
+  }
+}
+
+/** 0 where the kernel has no unique ids, which is an id that no mount has. */
+function idOfRoot(): bigint {
+  return statx(AT_FDCWD, '/', 0, STATX_MASK.STATX_MNT_ID_UNIQUE).mountId;
 }
 
 /** The call exists when it complains about its arguments. */

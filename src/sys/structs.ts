@@ -51,6 +51,26 @@ export function decodeOpenHow(buffer: Buffer): OpenHow {
   return { flags, mode, resolve };
 }
 
+/** `struct mnt_id_req` (statmount(2), listmount(2)) in its first version, 24 bytes. */
+export interface MountIdRequest {
+  /** Unique mount id. */
+  readonly mountId: bigint;
+  /** statmount: the mask of what is asked for. listmount: the last id that was listed. */
+  readonly param: bigint;
+}
+
+export function encodeMountIdRequest({ mountId, param }: MountIdRequest): Buffer {
+  const buffer = Buffer.alloc(24);
+  buffer.writeUInt32LE(buffer.length, 0);
+  buffer.writeBigUInt64LE(mountId, 8);
+  buffer.writeBigUInt64LE(param, 16);
+  return buffer;
+}
+
+export function decodeMountIdRequest(buffer: Buffer): MountIdRequest {
+  return { mountId: buffer.readBigUInt64LE(8), param: buffer.readBigUInt64LE(16) };
+}
+
 export const STATX_SIZE = 256;
 
 /** What we use of `struct statx` (statx(2)). */

@@ -24,6 +24,7 @@ import {
   F_ADD_SEALS,
   F_SEAL,
   FSCONFIG,
+  FSPICK,
   LOCK,
   LOOP,
   MAP,
@@ -39,6 +40,7 @@ import {
   PROT,
   RESOLVE,
   SEEK_END,
+  STATMOUNT,
   STATX,
   STATX_MASK,
   UMOUNT,
@@ -50,11 +52,13 @@ import { showLoopStruct } from './loop-structs.ts';
 import {
   decodeExit,
   decodeMountAttr,
+  decodeMountIdRequest,
   decodeOpenHow,
   decodeStatfs,
   decodeStatx,
   type Exit,
   encodeMountAttr,
+  encodeMountIdRequest,
   encodeOpenHow,
   encodePollfds,
   encodeTimespec,
@@ -83,11 +87,21 @@ const openHow = memory((buffer) => {
   return `{flags=${renderFlags(how.flags, O)}, resolve=${renderFlags(how.resolve, RESOLVE)}}`;
 });
 
+const statmountRequest = memory((buffer) => {
+  const { mountId, param } = decodeMountIdRequest(buffer);
+  return `{mnt_id=0x${mountId.toString(16)}, param=${renderFlags(Number(param), STATMOUNT)}}`;
+});
+const listmountRequest = memory((buffer) => {
+  const { mountId, param } = decodeMountIdRequest(buffer);
+  return `{mnt_id=0x${mountId.toString(16)}, param=0x${param.toString(16)}}`;
+});
+
 // --- mounts ---
 export const openTree = syscall('open_tree', 428, [dirfd, text, flags(OPEN_TREE)], newFd);
 export const moveMount = syscall('move_mount', 429, [dirfd, text, dirfd, text, flags(MOVE_MOUNT)], nothing);
 export const fsopen = syscall('fsopen', 430, [text, flags({ FSOPEN_CLOEXEC: 1 })], newFd);
 export const fsmount = syscall('fsmount', 432, [fd, flags({ FSMOUNT_CLOEXEC: 1 }), flags(MOUNT_ATTR)], newFd);
+export const fspick = syscall('fspick', 433, [dirfd, text, flags(FSPICK)], newFd);
 const fsconfigCall = syscall('fsconfig', 431, [fd, oneOf(FSCONFIG), text, text, int], nothing);
 const mountSetattrCall = syscall(
   'mount_setattr',
@@ -99,6 +113,8 @@ export const mount = syscall('mount', { x64: 165, arm64: 40 }, [text, text, text
 export const pivotRoot = syscall('pivot_root', { x64: 155, arm64: 41 }, [text, text], nothing);
 export const unshare = syscall('unshare', { x64: 272, arm64: 97 }, [flags(CLONE)], nothing);
 export const umount2 = syscall('umount2', { x64: 166, arm64: 39 }, [text, flags(UMOUNT)], nothing);
+const statmountCall = syscall('statmount', 457, [statmountRequest, memory(), long, int], nothing);
+const listmountCall = syscall('listmount', 458, [listmountRequest, memory(), long, int], number);
 
 // --- files ---
 const openat2Call = syscall('openat2', 437, [dirfd, text, openHow, long], newFd);
@@ -186,6 +202,18 @@ export function mountSetattr(at: Fd, flag: number, attr: MountAttr): void {
   mountSetattrCall(at, '', flag | MOUNT_SETATTR.AT_EMPTY_PATH, encodeMountAttr(attr), 32);
 }
 
+/** What `mask` (STATMOUNT) asks of a mount, into `into`: `struct statmount`. EOVERFLOW when it does not fit. */
+export function statmount(mountId: bigint, mask: number, into: Buffer): void {
+  statmountCall(encodeMountIdRequest({ mountId, param: BigInt(mask) }), into, into.length, 0);
+}
+
+/** Unique ids of the mounts that stand, directly or not, on this one, in the order of the ids, those after `after`. */
+export function listmount(mountId: bigint, after: bigint, atMost: number): bigint[] {
+  const ids = Buffer.alloc(atMost * 8);
+  const count = listmountCall(encodeMountIdRequest({ mountId, param: after }), ids, atMost, 0);
+  return Array.from({ length: count }, (_, i) => ids.readBigUInt64LE(i * 8));
+}
+
 /** openat(2) with close-on-exec: one component of a path, or for kernels without openat2(2). */
 export function openat(at: Parameters<typeof openatCall>[0], path: string, flag: number, mode = 0): Fd {
   return openatCall(at, path, flag | O.O_CLOEXEC, mode);
@@ -234,7 +262,8 @@ export type FsconfigValue =
   | { readonly by: 'flag'; readonly key: string }
   | { readonly by: 'string'; readonly key: string; readonly value: string }
   | { readonly by: 'fd'; readonly key: string; readonly value: Fd }
-  | { readonly by: 'create' };
+  | { readonly by: 'create' }
+  | { readonly by: 'reconfigure' };
 
 /**
  * fsconfig(2) on a filesystem context. A failure carries what the kernel says about it in words, which it
@@ -260,6 +289,8 @@ function fsconfigArguments(value: FsconfigValue): FsconfigArguments {
       return [FSCONFIG.FSCONFIG_SET_FD, value.key, null, value.value.number];
     case 'create':
       return [FSCONFIG.FSCONFIG_CMD_CREATE, null, null, 0];
+    case 'reconfigure':
+      return [FSCONFIG.FSCONFIG_CMD_RECONFIGURE, null, null, 0];
   }
 }
 

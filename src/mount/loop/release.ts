@@ -38,7 +38,10 @@ export function borrowedBy(target: Target, spec: TargetSpec): Borrowed | undefin
       return borrowed(basename(readlinkSync(`/sys/dev/block/${deviceMajor}:${deviceMinor}`)));
     }
     // btrfs has device numbers of its own. Only when there is one on a loop device is it worth a search.
-    if (deviceMajor === 0 && hasBtrfsOnLoop()) return borrowed(basename(lookup(spec)?.source ?? ''));
+    if (deviceMajor === 0 && hasBtrfsOnLoop()) {
+      const there = lookup(spec);
+      return there.is === 'mount-point' ? borrowed(basename(there.mount.source)) : undefined;
+    }
   } catch {
     // A dead filesystem, or none: the unmount tells.
   }

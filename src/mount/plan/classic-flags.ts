@@ -22,16 +22,18 @@ function treeSteps({ recursive }: ParsedOptions, kernel: Kernel): Step[] {
   return [{ kind: 'setAttributes', on: 'mount', ...recursive, recursive: true, propagation: 0 }];
 }
 
-function topSteps({ set, clear }: AttributeChange): Step[] {
-  if (set === 0 && clear === 0) return [];
-  if (!(clear & MOUNT_ATTR__ATIME))
-    return [{ kind: 'remountBind', set: msFlags(set), clear: msFlags(clear) }];
+function topSteps(change: AttributeChange): Step[] {
+  if (change.set === 0 && change.clear === 0) return [];
+  return [{ kind: 'remountBind', ...msChange(change) }];
+}
+
+/** A change of attributes as one of MS flags. */
+export function msChange({ set, clear }: AttributeChange): { set: number; clear: number } {
+  if (!(clear & MOUNT_ATTR__ATIME)) return { set: msFlags(set), clear: msFlags(clear) };
   // The access time mode is one field there and bits here, of which a remount without any keeps what was.
   const mode = set & MOUNT_ATTR__ATIME ? 0 : MS.MS_RELATIME;
   const modes = MS.MS_NOATIME | MS.MS_RELATIME | MS.MS_STRICTATIME;
-  return [
-    { kind: 'remountBind', set: msFlags(set) | mode, clear: msFlags(clear & ~MOUNT_ATTR__ATIME) | modes },
-  ];
+  return { set: msFlags(set) | mode, clear: msFlags(clear & ~MOUNT_ATTR__ATIME) | modes };
 }
 
 export function classicPropagationSteps({ propagation }: ParsedOptions): Step[] {
@@ -55,7 +57,7 @@ export function classicFlags({ mount, superblock }: ParsedOptions): number {
 }
 
 /** Those that say "not" have no bit: it is absent. */
-const SUPERBLOCK_FLAGS: Readonly<Record<string, number>> = {
+export const SUPERBLOCK_FLAGS: Readonly<Record<string, number>> = {
   sync: MS.MS_SYNCHRONOUS,
   dirsync: MS.MS_DIRSYNC,
   mand: MS.MS_MANDLOCK,

@@ -16,6 +16,7 @@ import { onThread } from '../thread/thread.ts';
 import { unmountTop } from '../unmount.ts';
 import { assertShown } from './attach.ts';
 import { EMPTY_LAYER, type Rows, type Slot } from './row.ts';
+import { unbindable } from './trees.ts';
 
 export interface ClassicSteps {
   /** mount(2) at the target. With `cwd`, relative names in `data` start at that directory. */
@@ -73,7 +74,7 @@ export const classicSteps: Rows<ClassicSteps> = {
       assertShown(as, at);
       unmountTop(at.target, { lazy: true });
     },
-    explain: (errno, { type, paths }) => {
+    explain: (errno, { type, source, paths }) => {
       if (errno === 'ENODEV') {
         return {
           reason: 'kernel-unsupported',
@@ -96,7 +97,8 @@ export const classicSteps: Rows<ClassicSteps> = {
           meaning: `the ${type === '' ? 'source' : 'directory'} ${missing} does not exist`,
         };
       }
-      if (errno === 'EINVAL' && type !== '') {
+      if (errno === 'EINVAL' && type === '') return { reason: 'mount-failed', meaning: unbindable(source) };
+      if (errno === 'EINVAL') {
         return {
           reason: 'invalid-mount',
           meaning: `${type} does not take one of the options; the kernel log may say which`,
@@ -205,7 +207,7 @@ function leftBehind(directory: string, cause: unknown): MountError {
 }
 
 /** MS flags of the mount behind an fd. statfs(2) uses the same bits but for two. */
-function currentFlags(fd: Fd): number {
+export function currentFlags(fd: Fd): number {
   const { flags } = fstatfs(fd);
   const same = MS.MS_RDONLY | MS.MS_NOSUID | MS.MS_NODEV | MS.MS_NOEXEC | MS.MS_NOATIME | MS.MS_NODIRATIME;
   const relatime = flags & ST.ST_RELATIME ? MS.MS_RELATIME : 0;

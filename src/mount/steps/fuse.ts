@@ -21,7 +21,6 @@ export interface FuseSteps {
   readonly noteMounts: Record<never, never>;
   /** Runs until the target shows a FUSE filesystem that answers. */
   readonly startHelper: Helper;
-  readonly openMounted: { readonly as: Slot };
   /** Attributes of a mount that is attached already. */
   readonly ensureAttributes: { readonly on: Slot; readonly set: number; readonly clear: number };
 }
@@ -81,10 +80,6 @@ export const fuseSteps: Rows<FuseSteps> = {
         throw error;
       }
     },
-  },
-  openMounted: {
-    describe: ({ as }) => `${as} = open_tree(target, 0)`,
-    apply: ({ as }, at) => at.put(as, at.target.open()),
   },
   ensureAttributes: {
     describe: ({ on, set, clear }) =>

@@ -4,6 +4,7 @@ import { AT_FDCWD, MOUNT_ATTR, MOUNT_SETATTR, OPEN_TREE, PROPAGATION } from '../
 import type { ErrnoName } from '../../sys/errors.ts';
 import { mountIdOf, mountSetattr, openTree } from '../../sys/syscalls.ts';
 import { invalidMount } from '../errors.ts';
+import { lockedMeaning, refusedOptions } from '../flags.ts';
 import type { Explanation, Rows, Slot } from './row.ts';
 
 export interface TreeSteps {
@@ -34,10 +35,7 @@ export const treeSteps: Rows<TreeSteps> = {
     },
     explain: (errno, args) =>
       errno === 'EINVAL'
-        ? {
-            reason: 'mount-failed',
-            meaning: `${args.path} is on an unbindable mount or one of another mount namespace`,
-          }
+        ? { reason: 'mount-failed', meaning: unbindable(args.path) }
         : explainPath('the source')(errno, args),
   },
   openPath: {
@@ -68,8 +66,11 @@ export const treeSteps: Rows<TreeSteps> = {
         propagation,
         usernsFd: userns === undefined ? 0 : at.get(userns).number,
       }),
-    explain: (errno, { userns }) => {
-      if (userns === undefined) return undefined;
+    explain: (errno, { userns, set, clear }) => {
+      if (userns === undefined) {
+        if (errno !== 'EPERM') return undefined;
+        return { reason: 'not-permitted', meaning: lockedMeaning(refusedOptions(undefined, { set, clear })) };
+      }
       if (errno === 'EINVAL') {
         return {
           reason: 'idmap-unsupported',
@@ -89,6 +90,14 @@ export const treeSteps: Rows<TreeSteps> = {
     },
   },
 };
+
+/** What EINVAL means for a bind mount. */
+export function unbindable(source: string): string {
+  return (
+    `${source} is on an unbindable mount or one of another mount namespace, or, in a user namespace, has mounts ` +
+    'below that are locked to it, without which it cannot be bound (use rbind)'
+  );
+}
 
 function explainPath(what: string) {
   return (errno: string, { path }: { readonly path: string }): Explanation | undefined => {

@@ -75,7 +75,10 @@ describeEngines('FUSE helpers', (bench) => {
         writeFileSync(`${target}/new`, 'written');
         expect(readFileSync(`${target}/new`, 'utf8')).to.equal('written');
       }
-      expect((await bench.engine.lookup({ target: { path: target } }))?.target).to.equal(target);
+      expect(await bench.engine.lookup({ target: { path: target } })).to.have.nested.property(
+        'mount.target',
+        target,
+      );
       expect(await bench.unmount(target)).to.equal(1);
       expect(mountsIn(target)).to.equal(0);
       await allGone(target);

@@ -129,7 +129,7 @@ describeEngines('an overlay', (bench) => {
       writeFileSync(`${target}/made`, name);
       expect(read(place.at(name, 'upper/made')), name).to.equal(name);
       const looked = await bench.engine.lookup({ target: { path: target } });
-      expect(looked?.target).to.equal(target);
+      expect(looked).to.have.nested.property('mount.target', target);
       expect(await bench.unmount(target)).to.equal(1);
     }
   });

@@ -56,7 +56,9 @@ describe('processEngine()', () => {
       ),
     );
     const found = await Promise.all(names.map((name) => engine.lookup({ target: { path: place.at(name) } })));
-    expect(found.map((mount) => mount?.source)).to.deep.equal(names.map((name) => `of-${name}`));
+    expect(found.map((one) => one.is === 'mount-point' && one.mount.source)).to.deep.equal(
+      names.map((name) => `of-${name}`),
+    );
     const counts = await Promise.all(
       names.map((name) => engine.unmount({ target: { path: place.at(name) }, remove: 'directory' })),
     );
@@ -82,7 +84,7 @@ describe('processEngine()', () => {
     const [child = 0] = children();
     process.kill(child, 'SIGKILL');
     await eventually('the child is reaped', () => !existsSync(`/proc/${child}`));
-    expect(await engine.lookup(LOOKUP)).to.include({ type: 'proc' });
+    expect(await engine.lookup(LOOKUP)).to.have.nested.property('mount.type', 'proc');
     expect(children()).to.have.length(1).and.not.include(child);
   });
 
@@ -91,7 +93,7 @@ describe('processEngine()', () => {
     await engine.lookup(LOOKUP);
     const [child = 0] = children();
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(child, signal);
-    expect(await engine.lookup(LOOKUP)).to.include({ type: 'proc' });
+    expect(await engine.lookup(LOOKUP)).to.have.nested.property('mount.type', 'proc');
     expect(children()).to.deep.equal([child]);
   });
 
@@ -174,7 +176,7 @@ describe('processEngine() and a filesystem that hangs', () => {
     });
     expect(error.message).to.equal('usage had no answer within the deadline; its outcome is unknown');
     await eventually('the child is gone', () => !isAlive(child));
-    expect(await engine.lookup(LOOKUP)).to.include({ type: 'proc' });
+    expect(await engine.lookup(LOOKUP)).to.have.nested.property('mount.type', 'proc');
   });
 
   it('serves others meanwhile, and all of them where several hang', async () => {
@@ -185,9 +187,9 @@ describe('processEngine() and a filesystem that hangs', () => {
     );
     const one = failureOf(engine.usage(hung(), { timeoutMs: 700 }), { reason: 'timeout' });
     // Its turn comes when a hung one has been given up.
-    expect(await engine.lookup(LOOKUP)).to.include({ type: 'proc' });
+    expect(await engine.lookup(LOOKUP)).to.have.nested.property('mount.type', 'proc');
     await Promise.all([...waiting, one]);
-    expect(await engine.lookup(LOOKUP)).to.include({ type: 'proc' });
+    expect(await engine.lookup(LOOKUP)).to.have.nested.property('mount.type', 'proc');
     expect(children().length).to.be.at.most(2);
   });
 
@@ -229,7 +231,7 @@ describe('processEngine() and a filesystem that hangs', () => {
     const lost = failureOf(engine.usage(hung()), { reason: 'engine-lost', rolledBack: false });
     process.kill(child, 'SIGKILL');
     expect((await lost).message).to.match(/^usage.* its process ended \(SIGKILL\)$/);
-    expect(await engine.lookup(LOOKUP)).to.include({ type: 'proc' });
+    expect(await engine.lookup(LOOKUP)).to.have.nested.property('mount.type', 'proc');
   });
 
   it('can be disposed, and tells whoever waits', async () => {
@@ -245,7 +247,9 @@ describe('processEngine() and a filesystem that hangs', () => {
   it('finds a hung mount, and takes it away lazily', async () => {
     await using engine = processEngine({ processes: 1 });
     await fuse.hang();
-    expect(await engine.lookup(hung())).to.include({ type: 'fuse', target: fuse.path });
+    expect(await engine.lookup(hung()))
+      .to.have.property('mount')
+      .that.includes({ type: 'fuse', target: fuse.path });
     expect(await engine.unmount({ ...hung(), lazy: true, remove: 'directory' })).to.equal(1);
   });
 

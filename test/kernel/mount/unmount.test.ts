@@ -163,9 +163,11 @@ describeEngines('unmount', (bench) => {
     await using fuse = await fuseMount(place.at('source'), place.at('target'));
     await fuse.die();
     const target = { path: place.at('target') };
-    expect(await bench.engine.lookup({ target })).to.include({ type: 'fuse', target: target.path });
+    expect(await bench.engine.lookup({ target }))
+      .to.have.property('mount')
+      .that.includes({ type: 'fuse', target: target.path });
     expect(await bench.engine.unmount({ target, remove: 'directory' })).to.equal(1);
-    expect(await bench.engine.lookup({ target })).to.equal(null);
+    expect(await bench.engine.lookup({ target })).to.deep.equal({ is: 'not' });
     expect(readdirSync(place.path)).to.deep.equal(['source']);
   });
 });
@@ -176,10 +178,15 @@ describeEngines('lookup', (bench) => {
     await bench.mount(tmpfsNamed('below'), place.at('a b'));
     await bench.mount(tmpfsNamed('top'), place.at('a b'));
     const target = { path: place.at('a b') };
-    expect(await bench.engine.lookup({ target })).to.deep.equal(mountAt(target.path));
-    expect(await bench.engine.lookup({ target })).to.include({ source: 'top', type: 'tmpfs', root: '/' });
+    expect(await bench.engine.lookup({ target })).to.deep.equal({
+      is: 'mount-point',
+      mount: mountAt(target.path),
+    });
+    expect(await bench.engine.lookup({ target }))
+      .to.have.property('mount')
+      .that.includes({ source: 'top', type: 'tmpfs', root: '/' });
     await bench.unmount(target.path);
-    expect(await bench.engine.lookup({ target })).to.equal(null);
+    expect(await bench.engine.lookup({ target })).to.deep.equal({ is: 'not' });
   });
 
   it('finds nothing at a plain directory, a file, a link to a mount, or nothing', async () => {
@@ -187,7 +194,9 @@ describeEngines('lookup', (bench) => {
     writeFiles(place.path, { 'directory/': '', file: '' });
     symlinkSync('/proc', place.at('link'));
     for (const name of ['directory', 'file', 'link', 'missing', 'missing/below', 'file/below']) {
-      expect(await bench.engine.lookup({ target: { path: place.at(name) } }), name).to.equal(null);
+      expect(await bench.engine.lookup({ target: { path: place.at(name) } }), name).to.deep.equal({
+        is: 'not',
+      });
     }
   });
 
@@ -196,10 +205,14 @@ describeEngines('lookup', (bench) => {
     writeFiles(place.path, { 'source/sub/': '', file: '', onto: '' });
     mountCommand('--bind', place.at('source'), place.at('source/sub'));
     mountCommand('--bind', place.at('file'), place.at('onto'));
-    expect(await bench.engine.lookup({ target: { path: place.at('source/sub') } })).to.include({
-      root: '/source',
-    });
-    expect(await bench.engine.lookup({ target: { path: place.at('onto') } })).to.include({ root: '/file' });
+    expect(await bench.engine.lookup({ target: { path: place.at('source/sub') } }))
+      .to.have.property('mount')
+      .that.includes({
+        root: '/source',
+      });
+    expect(await bench.engine.lookup({ target: { path: place.at('onto') } }))
+      .to.have.property('mount')
+      .that.includes({ root: '/file' });
     unmountCommand(place.at('source/sub'), place.at('onto'));
   });
 
@@ -209,9 +222,11 @@ describeEngines('lookup', (bench) => {
     mountCommand('-t', 'tmpfs', 'hidden', place.at('a/b'));
     mountCommand('-t', 'tmpfs', 'over', place.at('a'));
     writeFiles(place.path, { 'a/b/': '' });
-    expect(await bench.engine.lookup({ target: { path: place.at('a/b') } })).to.equal(null);
+    expect(await bench.engine.lookup({ target: { path: place.at('a/b') } })).to.deep.equal({ is: 'not' });
     unmountCommand(place.at('a'));
-    expect(await bench.engine.lookup({ target: { path: place.at('a/b') } })).to.include({ source: 'hidden' });
+    expect(await bench.engine.lookup({ target: { path: place.at('a/b') } }))
+      .to.have.property('mount')
+      .that.includes({ source: 'hidden' });
     unmountCommand(place.at('a/b'));
   });
 });

@@ -37,9 +37,7 @@ describe('the mount of a command', () => {
     });
   }
 
-  it('needs a type otherwise', () => {
-    for (const flags of [{}, { options: ['ro'] }]) {
-      expect(() => mountOf('/srv', flags)).to.throw('which type? add -t overlay, -t tmpfs, or -o bind');
-    }
+  it('has the type that its image holds otherwise, as with mount(8)', () => {
+    expect(mountOf('/s', {})).to.deep.equal({ type: 'auto', source: '/s', options: [] });
   });
 });

@@ -18,6 +18,7 @@ const NOTHING: ParsedOptions = {
   propagation: undefined,
   bind: undefined,
   loop: undefined,
+  remount: false,
   idmap: undefined,
   data: [],
 };
@@ -82,6 +83,7 @@ const EXPECTED: Readonly<Record<string, Partial<ParsedOptions>>> = {
   ),
   bind: { bind: 'bind' },
   rbind: { bind: 'rbind' },
+  remount: { remount: true },
   defaults: {},
 };
 

@@ -24,7 +24,7 @@ interface Row {
 }
 
 const NOTE = 'note what is mounted at target';
-const OPEN = 'mount = open_tree(target, 0)';
+const OPEN = 'mount = the mount at target';
 const VERIFY = 'verify that target shows mount';
 
 const rows: readonly Row[] = [

@@ -1,0 +1,157 @@
+// One mount, and what stands on it, straight from the kernel (statmount(2), listmount(2)): what a line of
+// mountinfo says, by the mount's unique id, at a cost that does not grow with the number of mounts.
+//
+// A unique id is never used again, but it differs between mount namespaces for what is one mount to people: it
+// serves within this process and is told to no one.
+import { MOUNT_ATTR, MOUNT_ATTR__ATIME, PROPAGATION, STATMOUNT } from '../sys/constants.ts';
+import { hasErrno } from '../sys/errors.ts';
+import { listmount, statmount as statmountCall } from '../sys/syscalls.ts';
+import { decodeOctal, type MountInfo } from './mountinfo.ts';
+
+/** A mount with its unique ids. */
+export interface StatMount {
+  readonly uniqueId: bigint;
+  readonly parentUniqueId: bigint;
+  readonly info: MountInfo;
+}
+
+/** `struct statmount` before the strings (include/uapi/linux/mount.h). */
+const FIXED_BYTES = 512;
+/** EOVERFLOW says when it is too small: an overlay of many layers lists them all in its options. */
+const FIRST_BYTES = 8 * 1024;
+const MOST_BYTES = 4 * 1024 * 1024;
+
+const WANTED = Object.values(STATMOUNT).reduce((mask, bit) => mask | bit, 0);
+
+let scratch = Buffer.alloc(FIRST_BYTES);
+
+/** Undefined when there is no such mount in this mount namespace, any more. */
+export function statmount(uniqueId: bigint): StatMount | undefined {
+  for (;;) {
+    try {
+      statmountCall(uniqueId, WANTED, scratch);
+      return decodeStatmount(scratch);
+    } catch (error) {
+      if (hasErrno(error, 'ENOENT')) return undefined;
+      if (!hasErrno(error, 'EOVERFLOW') || scratch.length >= MOST_BYTES) throw error;
+      scratch = Buffer.alloc(scratch.length * 4);
+    }
+  }
+}
+
+/** How many ids one call of listmount(2) may return. */
+const PAGE = 1024;
+
+/** Ids of all mounts that stand on this one, on those, and so on. */
+export function listBelow(uniqueId: bigint): bigint[] {
+  const ids: bigint[] = [];
+  for (;;) {
+    const page = listmount(uniqueId, ids.at(-1) ?? 0n, PAGE);
+    ids.push(...page);
+    if (page.length < PAGE) return ids;
+  }
+}
+
+/** Mount flags by the names that mountinfo gives them, in its order (fs/proc_namespace.c, show_mnt_opts). */
+const MOUNT_NAMES: readonly [attribute: number, name: string][] = [
+  [MOUNT_ATTR.MOUNT_ATTR_NOSUID, 'nosuid'],
+  [MOUNT_ATTR.MOUNT_ATTR_NODEV, 'nodev'],
+  [MOUNT_ATTR.MOUNT_ATTR_NOEXEC, 'noexec'],
+  [MOUNT_ATTR.MOUNT_ATTR_NOATIME, 'noatime'],
+  [MOUNT_ATTR.MOUNT_ATTR_NODIRATIME, 'nodiratime'],
+  [MOUNT_ATTR.MOUNT_ATTR_NOSYMFOLLOW, 'nosymfollow'],
+  [MOUNT_ATTR.MOUNT_ATTR_IDMAP, 'idmapped'],
+];
+
+/** Superblock flags likewise (show_sb_opts). SB_MANDLOCK is gone since Linux 5.15. */
+const SB_RDONLY = 1;
+const SUPERBLOCK_NAMES: readonly [flag: number, name: string][] = [
+  [1 << 4, 'sync'],
+  [1 << 7, 'dirsync'],
+  [1 << 25, 'lazytime'],
+];
+
+/** Pure. What the kernel left out, because it does not know it, is empty. */
+export function decodeStatmount(buffer: Buffer): StatMount {
+  const u32 = (at: number) => buffer.readUInt32LE(at);
+  const u64 = (at: number) => buffer.readBigUInt64LE(at);
+  const mask = Number(u64(8));
+  /** Strings are at offsets from the end of the fixed part; absent ones are empty. */
+  const strings = (bit: number, at: number, count = 1): string[] => {
+    if ((mask & bit) === 0) return [];
+    let from = FIXED_BYTES + u32(at);
+    return Array.from({ length: count }, () => {
+      const end = buffer.indexOf(0, from);
+      const text = buffer.toString('utf8', from, end);
+      from = end + 1;
+      return text;
+    });
+  };
+  const string = (bit: number, at: number): string => strings(bit, at)[0] ?? '';
+
+  const subtype = string(STATMOUNT.STATMOUNT_FS_SUBTYPE, 120);
+  const type = string(STATMOUNT.STATMOUNT_FS_TYPE, 36);
+  const uid = strings(STATMOUNT.STATMOUNT_MNT_UIDMAP, 156, u32(152));
+  const gid = strings(STATMOUNT.STATMOUNT_MNT_GIDMAP, 164, u32(160));
+  return {
+    uniqueId: u64(40),
+    parentUniqueId: u64(48),
+    info: {
+      id: u32(56),
+      parentId: u32(60),
+      device: `${u32(16)}:${u32(20)}`,
+      root: string(STATMOUNT.STATMOUNT_MNT_ROOT, 104),
+      target: string(STATMOUNT.STATMOUNT_MNT_POINT, 108),
+      options: mountOptions(Number(u64(64))),
+      propagation: propagationOf(Number(u64(72)), { group: u64(80), master: u64(88), from: u64(96) }),
+      type: subtype === '' ? type : `${type}.${subtype}`,
+      source: string(STATMOUNT.STATMOUNT_SB_SOURCE, 124),
+      superblockOptions: [
+        ...superblockFlags(u32(32)),
+        ...strings(STATMOUNT.STATMOUNT_OPT_SEC_ARRAY, 140, u32(136)),
+        ...splitEscaped(string(STATMOUNT.STATMOUNT_MNT_OPTS, 4)),
+      ],
+      ...(uid.length > 0 && { idmap: { uid: uid.map(mappingText), gid: gid.map(mappingText) } }),
+    },
+  };
+}
+
+function mountOptions(attributes: number): string[] {
+  const names = MOUNT_NAMES.filter(([bit]) => attributes & bit).map(([, name]) => name);
+  // Like mountinfo: relatime is 0 and shown; strictatime is the absence of both.
+  if ((attributes & MOUNT_ATTR__ATIME) === 0) names.splice(relatimePlace(names), 0, 'relatime');
+  return [attributes & MOUNT_ATTR.MOUNT_ATTR_RDONLY ? 'ro' : 'rw', ...names];
+}
+
+const AFTER_RELATIME = new Set(['nosymfollow', 'idmapped']);
+const relatimePlace = (names: readonly string[]): number => {
+  const at = names.findIndex((name) => AFTER_RELATIME.has(name));
+  return at === -1 ? names.length : at;
+};
+
+function superblockFlags(flags: number): string[] {
+  const names = SUPERBLOCK_NAMES.filter(([bit]) => flags & bit).map(([, name]) => name);
+  return [flags & SB_RDONLY ? 'ro' : 'rw', ...names];
+}
+
+interface PeerGroups {
+  readonly group: bigint;
+  readonly master: bigint;
+  readonly from: bigint;
+}
+
+function propagationOf(type: number, { group, master, from }: PeerGroups): string[] {
+  const shown: string[] = [];
+  if (type & PROPAGATION.MS_SHARED) shown.push(`shared:${group}`);
+  if (type & PROPAGATION.MS_SLAVE) shown.push(`master:${master}`);
+  if (type & PROPAGATION.MS_SLAVE && from !== 0n && from !== master) shown.push(`propagate_from:${from}`);
+  if (type & PROPAGATION.MS_UNBINDABLE) shown.push('unbindable');
+  return shown;
+}
+
+/** Escaped as in mountinfo: a comma within an option is written in octal. */
+const splitEscaped = (options: string): string[] =>
+  options === '' ? [] : options.split(',').map(decodeOctal);
+
+/** The kernel's `0 100000 65536` as our `0:100000:65536`. */
+const mappingText = (extent: string): string => extent.replaceAll(' ', ':');
