@@ -104,7 +104,7 @@ describe('the commands mount and unmount', () => {
   describe('say what is wrong, and mount nothing', () => {
     const options = (list: string) => ['-o', list];
     const wrong: readonly (readonly [what: string, args: () => string[], message: RegExp])[] = [
-      ['no type', () => [place.at('a'), target], /which type\? add -t overlay, -t tmpfs, or -o bind/],
+      ['no type, and no image either', () => [place.at('a'), target], /is no image.*bind it/],
       [
         'a source that is not there',
         () => [...options('bind'), place.at('absent'), target],
