@@ -21,6 +21,8 @@ export const MOUNT_REASONS = [
   'busy',
   /** What should be writable would be read-only: an overlay, an image. */
   'not-writable',
+  /** Another overlay has this upperdir. */
+  'upperdir-in-use',
   /** The image is attached already, otherwise than asked for, or locked by another program. */
   'image-in-use',
   /** The image holds no filesystem, another one, or a damaged one. */

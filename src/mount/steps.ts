@@ -2,6 +2,7 @@
 // derived from it, and one row per kind says how it is described, carried out, undone, and explained when it
 // fails. To add a kind: its arguments and its row in a file of steps/, which belongs in both lists below.
 import { type AttachSteps, attachSteps } from './steps/attach.ts';
+import { type ClaimSteps, claimSteps } from './steps/claim.ts';
 import { type ClassicSteps, classicSteps } from './steps/classic.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
 import { type FuseSteps, fuseSteps } from './steps/fuse.ts';
@@ -14,6 +15,7 @@ import { type UsernsSteps, usernsSteps } from './steps/userns.ts';
 
 interface StepArguments
   extends AttachSteps,
+    ClaimSteps,
     ClassicSteps,
     FilesystemSteps,
     FuseSteps,
@@ -25,6 +27,7 @@ interface StepArguments
 
 export const STEPS: Rows<StepArguments> = {
   ...attachSteps,
+  ...claimSteps,
   ...classicSteps,
   ...filesystemSteps,
   ...fuseSteps,

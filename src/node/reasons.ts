@@ -147,6 +147,12 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     meaning: 'A mount stays in use and cannot be removed.',
     remedy: 'End the process that uses it; `fuser -m PATH` names it.',
   },
+  'upperdir-in-use': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'Another overlay on this node has the same upperdir.',
+    remedy: 'Give each volume an upperdir of its own, or unpublish the other one.',
+  },
   'not-writable': {
     code: 'FAILED_PRECONDITION',
     retryable: false,

@@ -3,7 +3,7 @@ import type { Planner } from '../plan.ts';
 import { usernsSteps } from './attributes.ts';
 import { superblockFlags } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
-import { cloneLayer, readOverlay, writableSteps } from './overlay-options.ts';
+import { claimSteps, cloneLayer, readOverlay, writableSteps } from './overlay-options.ts';
 
 /** The layers put under short names where nobody sees them: for kernels that do not take layers by descriptor. */
 export const planAssembled: Planner = ({ source, options }, kernel) => {
@@ -11,6 +11,7 @@ export const planAssembled: Planner = ({ source, options }, kernel) => {
   const { layers, upper, rest } = overlay;
   const slots = layers.map(({ dataOnly }, i) => ({ slot: `layer${i}`, dataOnly }));
   return [
+    ...claimSteps(overlay),
     ...usernsSteps(options.idmap),
     ...layers.flatMap((layer, i) => cloneLayer(layer.path, `layer${i}`, options.idmap !== undefined)),
     {

@@ -21,7 +21,13 @@ import {
   DATA_BYTES,
   requireIdmap,
 } from './classic-flags.ts';
-import { cloneLayer, type OverlayOptions, readOverlay, writableSteps } from './overlay-options.ts';
+import {
+  claimSteps,
+  cloneLayer,
+  type OverlayOptions,
+  readOverlay,
+  writableSteps,
+} from './overlay-options.ts';
 
 export const planClassicOverlay: Planner = (mount, kernel) => {
   const overlay = readOverlay(mount.options);
@@ -31,7 +37,7 @@ export const planClassicOverlay: Planner = (mount, kernel) => {
   const single = overlay.layers.length === 1 && overlay.upper === undefined;
   if (mapped) requireIdmap(kernel);
   if (fits && !mapped && !single)
-    return [call(mount, overlay, overlay.layers, undefined), ...finish(overlay)];
+    return [...claimSteps(overlay), call(mount, overlay, overlay.layers, undefined), ...finish(overlay)];
   if (kernel.has('private-namespace')) return planAssembled(mount, kernel);
   return mapped || single ? planTemporary(mount, overlay, single) : planRelative(mount, overlay);
 };
@@ -43,6 +49,7 @@ function planTemporary(mount: ParsedMount, overlay: OverlayOptions, single: bool
   const layers = overlay.layers.map((layer, i) => (mapped ? { ...layer, path: String(i) } : layer));
   const empty = single ? [{ path: EMPTY_LAYER, dataOnly: false }] : [];
   return [
+    ...claimSteps(overlay),
     ...usernsSteps(mount.options.idmap),
     ...(mapped ? overlay.layers.flatMap(({ path: layer }, i) => cloneLayer(layer, `layer${i}`, true)) : []),
     { kind: 'attachTemporarily', layers: slots, empty: single, location: tmpdir(), as: 'temporary' },
@@ -56,6 +63,7 @@ function planRelative(mount: ParsedMount, overlay: OverlayOptions): Step[] {
   const common = commonParent(overlay.layers.map(({ path: layer }) => layer));
   const relative = overlay.layers.map((layer) => ({ ...layer, path: path.relative(common, layer.path) }));
   return [
+    ...claimSteps(overlay),
     { kind: 'openPath', path: common, as: 'common' },
     call(mount, overlay, relative, 'common'),
     ...finish(overlay),

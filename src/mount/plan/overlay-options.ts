@@ -50,6 +50,11 @@ function readUpper(given: ReadonlyMap<string, string>): Upper | undefined {
   return { upperdir: unescapePath(upperdir), workdir: unescapePath(workdir) };
 }
 
+/** Before anything is made of it. */
+export function claimSteps({ upper }: OverlayOptions): Step[] {
+  return upper === undefined ? [] : [{ kind: 'claimUpper', upperdir: upper.upperdir, as: 'claim' }];
+}
+
 export function writableSteps({ upper, rest }: OverlayOptions): Step[] {
   const writable = upper !== undefined && (rest.mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY) === 0;
   return writable ? [{ kind: 'checkWritable', on: 'mount' }] : [];

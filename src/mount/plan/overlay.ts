@@ -21,7 +21,7 @@ import { usernsSteps } from './attributes.ts';
 import { planClassicOverlay } from './classic-overlay.ts';
 import { superblockSteps } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
-import { cloneLayer, readOverlay, writableSteps } from './overlay-options.ts';
+import { claimSteps, cloneLayer, readOverlay, writableSteps } from './overlay-options.ts';
 
 export const planOverlay: Planner = (mount, kernel) => {
   const { source, options } = mount;
@@ -31,6 +31,7 @@ export const planOverlay: Planner = (mount, kernel) => {
   }
   const { layers, upper, rest } = overlay;
   return [
+    ...claimSteps(overlay),
     ...usernsSteps(options.idmap),
     ...layers.flatMap((layer, i) => openLayer(layer.path, `layer${i}`, options.idmap !== undefined)),
     { kind: 'openFilesystem', type: 'overlay', as: 'context' },

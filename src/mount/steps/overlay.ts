@@ -7,6 +7,7 @@ import { openTree, statx } from '../../sys/syscalls.ts';
 import { invalidMount, MountError } from '../errors.ts';
 import { commonParent } from '../layers.ts';
 import { onThread } from '../thread/thread.ts';
+import { upperName } from './claim.ts';
 import type { Rows, Slot } from './row.ts';
 
 export interface OverlaySteps {
@@ -44,7 +45,7 @@ export const overlaySteps: Rows<OverlaySteps> = {
         source,
         data,
         layers: layers.map(({ slot, dataOnly }) => ({ fd: at.get(slot).number, dataOnly })),
-        upper: held && { fd: held.fd.number, upperdir: held.upperdir, workdir: held.workdir },
+        upper: held && { ...held, fd: held.fd.number },
       });
       at.put(as, new Fd(mount));
     },
@@ -60,6 +61,7 @@ export const overlaySteps: Rows<OverlaySteps> = {
 
 interface HeldUpper extends Upper, Disposable {
   readonly fd: Fd;
+  readonly name: string;
 }
 
 /**
@@ -74,6 +76,7 @@ function cloneOfBoth({ upperdir, workdir }: Upper): HeldUpper {
   const fd = openTree(AT_FDCWD, parent, OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC);
   return {
     fd,
+    name: upperName(statx(AT_FDCWD, upper, STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_BASIC_STATS)),
     upperdir: path.relative(parent, upper),
     workdir: path.relative(parent, work),
     [Symbol.dispose]: () => fd[Symbol.dispose](),

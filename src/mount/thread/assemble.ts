@@ -27,7 +27,7 @@ const LONGEST_FSCONFIG_STRING = 255;
 export function assembleOverlay(parts: OverlayParts): number {
   using attached = new DisposableStack();
   for (const [i, { fd }] of parts.layers.entries()) attached.use(attach(fd, String(i)));
-  if (parts.upper) attached.use(attach(parts.upper.fd, 'u'));
+  if (parts.upper) attached.use(attach(parts.upper.fd, parts.upper.name));
   const options = [...layerOptions(parts), ...parts.data];
   const short = options.every((option) => Buffer.byteLength(option) <= LONGEST_FSCONFIG_STRING);
   return parts.context && short ? byContext(parts.source, options) : byMount(parts.source, options);
@@ -40,7 +40,7 @@ function layerOptions({ layers, upper }: OverlayParts): string[] {
     makeDirectory(EMPTY_LAYER);
     return [`lowerdir=${lowerdir}:${EMPTY_LAYER}`];
   }
-  const below = (directory: string) => `u/${directory.replace(/[\\,]/g, '\\$&')}`;
+  const below = (directory: string) => `${upper.name}/${directory.replace(/[\\,]/g, '\\$&')}`;
   return [`lowerdir=${lowerdir}`, `upperdir=${below(upper.upperdir)}`, `workdir=${below(upper.workdir)}`];
 }
 

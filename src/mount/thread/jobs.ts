@@ -25,7 +25,15 @@ export interface OverlayParts {
   readonly data: readonly string[];
   readonly layers: readonly { readonly fd: number; readonly dataOnly: boolean }[];
   /** Both directories, relative to the mount that holds them. */
-  readonly upper: { readonly fd: number; readonly upperdir: string; readonly workdir: string } | undefined;
+  readonly upper:
+    | {
+        readonly fd: number;
+        /** Under which it is attached: the options of the overlay show it (steps/claim.ts). */
+        readonly name: string;
+        readonly upperdir: string;
+        readonly workdir: string;
+      }
+    | undefined;
 }
 
 export type JobName = keyof Jobs;

@@ -172,6 +172,7 @@ const rows: readonly Row[] = [
     title: 'a writable overlay with idmapped layers',
     mount: overlay('lowerdir=/a\\:x', 'upperdir=/u\\,p', 'workdir=/w', 'userxattr', ...IDS),
     steps: [
+      'claim = lock of /u,p, which no other overlay may have',
       USERNS,
       'layer0 = open_tree("/a:x", OPEN_TREE_CLONE)',
       'mount_setattr(layer0, userns userns)',
@@ -193,6 +194,7 @@ const rows: readonly Row[] = [
     title: 'a read-only overlay with an upper layer is not asked to be writable',
     mount: overlay('lowerdir=/a', 'upperdir=/u', 'workdir=/w', 'ro'),
     steps: [
+      'claim = lock of /u, which no other overlay may have',
       'layer0 = open_tree("/a", 0)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
@@ -307,6 +309,7 @@ const older: readonly (Row & { readonly kernel: ReturnType<typeof kernelWith> })
     kernel: without('overlay-layers-by-fd'),
     mount: overlay('lowerdir=/a:/b', 'upperdir=/u', 'workdir=/w', 'nosuid', ...IDS),
     steps: [
+      'claim = lock of /u, which no other overlay may have',
       USERNS,
       'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
       'mount_setattr(layer0, userns userns)',

@@ -20,6 +20,7 @@ const CODES: Readonly<Record<Reason, keyof typeof Code>> = {
   'other-parameters': 'ALREADY_EXISTS',
   'published-elsewhere': 'FAILED_PRECONDITION',
   'target-in-use': 'FAILED_PRECONDITION',
+  'upperdir-in-use': 'FAILED_PRECONDITION',
   'image-in-use': 'FAILED_PRECONDITION',
   'bad-image': 'FAILED_PRECONDITION',
   'program-missing': 'FAILED_PRECONDITION',

@@ -1,0 +1,77 @@
+// One upperdir belongs to one overlay. The kernel takes it for a second one with no more than a warning in its log, and
+// both corrupt it (fs/overlayfs/super.c, ovl_setup_upper).
+//
+// A mount shows its upperdir in its options: as a path, or, where it was put under a short name in a private mount
+// namespace, by the name of thread/assemble.ts, which says the directory's device and inode. Mounts of other mount
+// namespaces are out of sight.
+import { AT_FDCWD, LOCK, O, STATX, STATX_MASK } from '../../sys/constants.ts';
+import { hasErrno } from '../../sys/errors.ts';
+import type { Fd } from '../../sys/fd.ts';
+import type { Statx } from '../../sys/structs.ts';
+import { flock, openat, statx } from '../../sys/syscalls.ts';
+import { MountError } from '../errors.ts';
+import { readMountinfo } from '../mountinfo.ts';
+import { keyAndValue } from '../options.ts';
+import type { Rows, Slot } from './row.ts';
+
+export interface ClaimSteps {
+  /** The upperdir, locked against others that are about to claim it, for as long as the slot is open. */
+  readonly claimUpper: { readonly upperdir: string; readonly as: Slot };
+}
+
+export const claimSteps: Rows<ClaimSteps> = {
+  claimUpper: {
+    describe: ({ upperdir, as }) => `${as} = lock of ${upperdir}, which no other overlay may have`,
+    apply({ upperdir, as }, at) {
+      const fd = openat(AT_FDCWD, upperdir, O.O_DIRECTORY);
+      at.put(as, fd);
+      lock(fd, upperdir);
+      const flags = STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC;
+      const mine = upperName(statx(fd, '', flags, STATX_MASK.STATX_BASIC_STATS));
+      const other = readMountinfo().find(
+        ({ type, superblockOptions }) =>
+          type === 'overlay' && superblockOptions.some((option) => nameOfOption(option) === mine),
+      );
+      if (other) throw inUse(upperdir, `the overlay at ${other.target} has it`);
+    },
+    explain: (errno, { upperdir }) =>
+      errno === 'ENOENT' || errno === 'ENOTDIR'
+        ? { reason: 'source-not-found', meaning: `the directory ${upperdir} does not exist` }
+        : undefined,
+  },
+};
+
+/** Names a directory by what it is, for an option that mountinfo shows and has no room for a path. */
+export function upperName({ deviceMajor, deviceMinor, inode }: Statx): string {
+  return `upper-${deviceMajor}.${deviceMinor}.${inode}`;
+}
+
+/** The name of the upperdir that an option of an overlay shows; undefined where that cannot be told. */
+function nameOfOption(option: string): string | undefined {
+  const [key, value = ''] = keyAndValue(option);
+  if (key !== 'upperdir') return undefined;
+  if (!value.startsWith('/')) return value.split('/')[0];
+  try {
+    return upperName(statx(AT_FDCWD, value, STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_BASIC_STATS));
+  } catch {
+    return undefined; // Moved or removed since: it cannot be the one that is asked for.
+  }
+}
+
+function lock(fd: Fd, upperdir: string): void {
+  try {
+    flock(fd, LOCK.LOCK_EX | LOCK.LOCK_NB);
+  } catch (error) {
+    if (hasErrno(error, 'EAGAIN'))
+      throw inUse(upperdir, 'another overlay is being made of it at this moment');
+    throw error;
+  }
+}
+
+function inUse(upperdir: string, who: string): MountError {
+  return new MountError({
+    reason: 'upperdir-in-use',
+    message: `upperdir ${upperdir}: ${who}; two overlays on one upperdir corrupt it, so give each its own`,
+    rolledBack: true,
+  });
+}
