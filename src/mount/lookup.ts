@@ -55,7 +55,7 @@ export function mountsBelow(spec: TargetSpec, view: MountView = mountView()): Mo
 /** As mountsBelow, with the ids of the view. */
 export function seenBelow(target: Target, view: MountView): SeenMount[] {
   const place = target.realPath();
-  return view.below(mountIdOf(target.parent, view)).filter(({ info }) => isWithin(info.target, place));
+  return view.below(mountIdOf(target.parent, view), (one) => isWithin(one, place));
 }
 
 function isAbsent(error: unknown): boolean {

@@ -17,6 +17,8 @@ export interface StatMount {
 
 /** `struct statmount` before the strings (include/uapi/linux/mount.h). */
 const FIXED_BYTES = 512;
+/** Where in it the offset of the target is. */
+const TARGET_AT = 108;
 /** EOVERFLOW says when it is too small: an overlay of many layers lists them all in its options. */
 const FIRST_BYTES = 8 * 1024;
 const MOST_BYTES = 4 * 1024 * 1024;
@@ -27,16 +29,37 @@ let scratch = Buffer.alloc(FIRST_BYTES);
 
 /** Undefined when there is no such mount in this mount namespace, any more. */
 export function statmount(uniqueId: bigint): StatMount | undefined {
+  return ask(uniqueId, WANTED) ? decodeStatmount(scratch) : undefined;
+}
+
+/** Where it is mounted, and nothing else: to pick from many. */
+export function statTarget(uniqueId: bigint): string | undefined {
+  if (!ask(uniqueId, STATMOUNT.STATMOUNT_MNT_POINT)) return undefined;
+  if ((maskOf(scratch) & STATMOUNT.STATMOUNT_MNT_POINT) === 0) return undefined;
+  return stringAt(scratch, scratch.readUInt32LE(TARGET_AT));
+}
+
+/** Into `scratch`, which grows as need be. False when there is no such mount. */
+function ask(uniqueId: bigint, mask: number): boolean {
   for (;;) {
     try {
-      statmountCall(uniqueId, WANTED, scratch);
-      return decodeStatmount(scratch);
+      statmountCall(uniqueId, mask, scratch);
+      return true;
     } catch (error) {
-      if (hasErrno(error, 'ENOENT')) return undefined;
+      if (hasErrno(error, 'ENOENT')) return false;
       if (!hasErrno(error, 'EOVERFLOW') || scratch.length >= MOST_BYTES) throw error;
       scratch = Buffer.alloc(scratch.length * 4);
     }
   }
+}
+
+/** What was answered. */
+const maskOf = (buffer: Buffer): number => Number(buffer.readBigUInt64LE(8));
+
+/** The string at this offset from the end of the fixed part. */
+function stringAt(buffer: Buffer, offset: number): string {
+  const from = FIXED_BYTES + offset;
+  return buffer.toString('utf8', from, buffer.indexOf(0, from));
 }
 
 /** How many ids one call of listmount(2) may return. */
@@ -75,15 +98,14 @@ const SUPERBLOCK_NAMES: readonly [flag: number, name: string][] = [
 export function decodeStatmount(buffer: Buffer): StatMount {
   const u32 = (at: number) => buffer.readUInt32LE(at);
   const u64 = (at: number) => buffer.readBigUInt64LE(at);
-  const mask = Number(u64(8));
+  const mask = maskOf(buffer);
   /** Strings are at offsets from the end of the fixed part; absent ones are empty. */
   const strings = (bit: number, at: number, count = 1): string[] => {
     if ((mask & bit) === 0) return [];
-    let from = FIXED_BYTES + u32(at);
+    let offset = u32(at);
     return Array.from({ length: count }, () => {
-      const end = buffer.indexOf(0, from);
-      const text = buffer.toString('utf8', from, end);
-      from = end + 1;
+      const text = stringAt(buffer, offset);
+      offset = buffer.indexOf(0, FIXED_BYTES + offset) + 1 - FIXED_BYTES;
       return text;
     });
   };
@@ -101,7 +123,7 @@ export function decodeStatmount(buffer: Buffer): StatMount {
       parentId: u32(60),
       device: `${u32(16)}:${u32(20)}`,
       root: string(STATMOUNT.STATMOUNT_MNT_ROOT, 104),
-      target: string(STATMOUNT.STATMOUNT_MNT_POINT, 108),
+      target: string(STATMOUNT.STATMOUNT_MNT_POINT, TARGET_AT),
       options: mountOptions(Number(u64(64))),
       propagation: propagationOf(Number(u64(72)), { group: u64(80), master: u64(88), from: u64(96) }),
       type: subtype === '' ? type : `${type}.${subtype}`,

@@ -13,7 +13,7 @@ import type { Fd } from '../sys/fd.ts';
 import { openat, statx } from '../sys/syscalls.ts';
 import { type Kernel, kernelHere } from './kernel.ts';
 import { type MountInfo, readMountinfo } from './mountinfo.ts';
-import { listBelow, statmount } from './statmount.ts';
+import { listBelow, statmount, statTarget } from './statmount.ts';
 import type { Target } from './target.ts';
 
 /** A mount with its ids as one view knows them. Ids of different views are not to be compared. */
@@ -29,18 +29,19 @@ export interface MountView {
   readonly idMask: number;
   /** Undefined when there is no such mount, any more. */
   readonly find: (id: bigint) => SeenMount | undefined;
-  /** All mounts that stand on this one, on those, and so on, in any order. */
-  readonly below: (id: bigint) => SeenMount[];
+  /** Those of the mounts that stand on this one, on those, and so on, whose target is wanted; in any order. */
+  readonly below: (id: bigint, isWanted: (target: string) => boolean) => SeenMount[];
 }
 
 export const statmountView: MountView = {
   by: 'statmount',
   idMask: STATX_MASK.STATX_MNT_ID_UNIQUE,
   find: (id) => seen(statmount(id)),
-  below: (id) =>
+  below: (id, isWanted) =>
     listBelow(id).flatMap((one) => {
-      // Undefined when it went between the two calls.
-      const mount = seen(statmount(one));
+      // Undefined when it went meanwhile.
+      const target = statTarget(one);
+      const mount = target !== undefined && isWanted(target) ? seen(statmount(one)) : undefined;
       return mount === undefined ? [] : [mount];
     }),
 };
@@ -52,7 +53,7 @@ export const mountinfoView: MountView = {
   by: 'mountinfo',
   idMask: STATX_MASK.STATX_MNT_ID,
   find: (id) => readSeen().find((mount) => mount.id === id),
-  below(id) {
+  below(id, isWanted) {
     const byParent = Map.groupBy(readSeen(), ({ parentId }) => parentId);
     const found: SeenMount[] = [];
     const pending = [id];
@@ -60,7 +61,7 @@ export const mountinfoView: MountView = {
       for (const mount of byParent.get(parent) ?? []) {
         // The root of a namespace may be shown as its own parent.
         if (mount.id === id || mount.id === parent) continue;
-        found.push(mount);
+        if (isWanted(mount.info.target)) found.push(mount);
         pending.push(mount.id);
       }
     }

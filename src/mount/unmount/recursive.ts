@@ -11,7 +11,7 @@ import { MountError, type UnmountProgress } from '../errors.ts';
 import { seenBelow } from '../lookup.ts';
 import { openBelow, type Target, targetIn } from '../target.ts';
 import { type UnmountOptions, unmountTop } from '../unmount.ts';
-import { type MountView, mountinfoView, mountView, type SeenMount, standingOf } from '../view.ts';
+import { type MountView, mountView, type SeenMount, standingOf } from '../view.ts';
 
 /**
  * One try at each mount; nothing below the target is no error. Returns the paths in the order in which they went.
@@ -71,8 +71,8 @@ function unmountOne(mount: SeenMount, target: Target, options: UnmountOptions, v
   const below = path.relative(place, path.dirname(mount.info.target));
   using at = targetIn(openBelow(target.parent, below || '.'), mount.info.target);
   const standing = standingOf(at, view);
-  const shown = standing.old ? mountinfoView.find(standing.id)?.info.id : view.find(standing.id)?.info.id;
-  if (shown !== mount.info.id) {
+  const isShown = standing.old ? standing.id === BigInt(mount.info.id) : standing.id === mount.id;
+  if (!isShown) {
     if (view.find(mount.id) === undefined) return false;
     throw new Error(`${mount.info.target} is hidden by another mount, which is left`);
   }

@@ -165,7 +165,7 @@ describe('statmount', () => {
   it('knows no mount that is gone', function () {
     needRoot(this, 'mounts');
     using place = mountPlace();
-    const [seen] = statmountView.below(LSMT_ROOT).filter(({ info }) => info.target === place.path);
+    const [seen] = statmountView.below(LSMT_ROOT, (target) => target === place.path);
     expect(statmount(seen?.id ?? 0n)?.info.target).to.equal(place.path);
     unmountCommand(place.path);
     expect(statmount(seen?.id ?? 0n)).to.equal(undefined);
