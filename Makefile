@@ -14,6 +14,7 @@ doctor: deps ## What this kernel and machine support
 ##@ Develop
 .PHONY: test
 test: deps tools ## Every test; those that cannot run here are skipped with their reason
+	npm run --silent test:enosys
 	npm run --silent test
 
 .PHONY: check

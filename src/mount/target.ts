@@ -7,7 +7,7 @@
 import { openSync, readdirSync, readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import path from 'node:path';
-import { O, RESOLVE, STATX, STATX_MASK } from '../sys/constants.ts';
+import { O, RESOLVE, S_IF, STATX, STATX_MASK } from '../sys/constants.ts';
 import { hasErrno, SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
 import type { Statx } from '../sys/structs.ts';
@@ -72,7 +72,7 @@ export function targetIn(parent: Fd, shown: string): Target {
       try {
         using opened = openPathAt(parent, name, O.O_NOFOLLOW);
         // O_PATH with O_NOFOLLOW opens the link itself (open(2)), and mounts on it would hide from its users.
-        if (kindOf(opened) === S_IFLNK)
+        if (kindOf(opened) === S_IF.S_IFLNK)
           throw fail('bad-target', 'is a symbolic link; name what it points to');
         return new Fd(opened.release());
       } catch (error) {
@@ -116,19 +116,14 @@ export function targetIn(parent: Fd, shown: string): Target {
   };
 }
 
-/** File types of `st_mode` (inode(7)). */
-const S_IFMT = 0o170000;
-const S_IFDIR = 0o040000;
-const S_IFLNK = 0o120000;
-
 function kindOf(fd: Fd): number {
   const flags = STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC;
-  return statx(fd, '', flags, STATX_MASK.STATX_BASIC_STATS).mode & S_IFMT;
+  return statx(fd, '', flags, STATX_MASK.STATX_BASIC_STATS).mode & S_IF.S_IFMT;
 }
 
 /** Whether the kernel takes it for a directory, on which only directories can be mounted. */
 export function isDirectory(fd: Fd): boolean {
-  return kindOf(fd) === S_IFDIR;
+  return kindOf(fd) === S_IF.S_IFDIR;
 }
 
 function openParent({ path: target, beneath }: TargetSpec): Fd {
@@ -169,9 +164,9 @@ export function openBelow(root: Fd, below: string): Fd {
     using parent = at;
     at = openPathAt(parent, component, O.O_NOFOLLOW);
     const kind = kindOf(at);
-    if (kind === S_IFDIR) continue;
+    if (kind === S_IF.S_IFDIR) continue;
     at[Symbol.dispose]();
-    const errno = kind === S_IFLNK ? constants.errno.ELOOP : constants.errno.ENOTDIR;
+    const errno = kind === S_IF.S_IFLNK ? constants.errno.ELOOP : constants.errno.ENOTDIR;
     throw new SyscallError({ syscall: 'openat', args: `${parent}, "${component}", O_NOFOLLOW`, errno });
   }
   return at;

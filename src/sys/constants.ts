@@ -186,7 +186,14 @@ export const LOOP = {
 /** `lo_flags` of struct loop_info64. */
 export const LO_FLAGS = { LO_FLAGS_READ_ONLY: 1, LO_FLAGS_AUTOCLEAR: 4, LO_FLAGS_DIRECT_IO: 16 } as const;
 
-/** File types, as `stat` has them in the mode and mknod(2) takes them. */
-export const S_IF = { S_IFMT: 0o170000, S_IFCHR: 0o020000, S_IFBLK: 0o060000, S_IFREG: 0o100000 } as const;
+/** File types, as `stat` has them in the mode and mknod(2) takes them (inode(7)). */
+export const S_IF = {
+  S_IFMT: 0o170000,
+  S_IFCHR: 0o020000,
+  S_IFDIR: 0o040000,
+  S_IFBLK: 0o060000,
+  S_IFREG: 0o100000,
+  S_IFLNK: 0o120000,
+} as const;
 
 export const SEEK_END = 2;
