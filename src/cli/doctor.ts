@@ -21,10 +21,8 @@ export function doctorCommand({ json }: { readonly json?: boolean }): void {
     const rows = findings.map(({ name, here, since, neededFor }) => [name, here, since, neededFor]);
     console.log(table(['feature', 'here', 'since', 'needed for'], rows));
     for (const finding of findings) {
-      if (finding.here === 'yes') continue;
-      console.log(
-        `\n${finding.name}: ${finding.because}\n  probed by ${finding.how}\n  without it: ${finding.without}`,
-      );
+      const found = finding.here === 'yes' ? '' : `\n  found: ${finding.because}`;
+      console.log(`\n${finding.name}\n  probed by ${finding.how}${found}\n  without it: ${finding.without}`);
     }
   }
   if (findings.some(({ here, essential }) => essential && here === 'no')) process.exitCode = 1;
