@@ -4,16 +4,23 @@ import { SyscallError } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { MountError, toMountError } from './errors.ts';
 import { beginPrograms, type Programs } from './fuse/programs.ts';
+import type { Kernel } from './kernel.ts';
 import type { Explanation, Slot, Workplace } from './steps/row.ts';
 import { STEPS, type Step } from './steps.ts';
 import type { Target } from './target.ts';
 
 /** @throws MountError */
-export function apply(steps: readonly Step[], target: Target, programs: Programs = beginPrograms()): void {
+export function apply(
+  steps: readonly Step[],
+  target: Target,
+  kernel: Pick<Kernel, 'has'>,
+  programs: Programs = beginPrograms(),
+): void {
   const slots = new Map<Slot, Fd>();
   const rest = [...steps];
   const workplace: Workplace = {
     target,
+    kernel,
     programs,
     get(slot) {
       const fd = slots.get(slot);
@@ -22,6 +29,10 @@ export function apply(steps: readonly Step[], target: Target, programs: Programs
     },
     put(slot, fd) {
       if (slots.has(slot)) throw new Error(`the plan fills the slot ${slot} twice`);
+      slots.set(slot, fd);
+    },
+    replace(slot, fd) {
+      slots.get(slot)?.[Symbol.dispose]();
       slots.set(slot, fd);
     },
     insert: (more) => rest.unshift(...more),

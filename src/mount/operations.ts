@@ -115,7 +115,7 @@ export const operationsOn = (kernel: Kernel): Operations => ({
         const at = mount.target
           ? places.use(inRoot(root, mount.target, { create, undo, keep: places }))
           : root;
-        apply(steps, at, programs);
+        apply(steps, at, kernel, programs);
         undo.defer(takingBack(mount, at, mounted, programs));
       }
     } catch (error) {

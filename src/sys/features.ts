@@ -28,6 +28,7 @@ import {
   openat,
   openat2,
   openTree,
+  openTreeAttr,
   pidfdOpen,
   statmount,
   statx,
@@ -87,6 +88,19 @@ export const FEATURES = {
       using tree = cloneOfRoot();
       const set = MOUNT_ATTR.MOUNT_ATTR_RDONLY;
       mountSetattr(tree, 0, { set, clear: 0, propagation: 0, usernsFd: 0 });
+    },
+  },
+  'open-tree-attr': {
+    since: '6.15',
+    neededFor: 'an ID map on a source that has one already',
+    without: 'such a source is refused',
+    essential: false,
+    how: 'open_tree_attr() of a throwaway clone of /',
+    probe: () => {
+      using tree = cloneOfRoot();
+      const set = MOUNT_ATTR.MOUNT_ATTR_RDONLY;
+      const flags = OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC;
+      using _copy = openTreeAttr(tree, flags, { set, clear: 0, propagation: 0, usernsFd: 0 });
     },
   },
   openat2: {

@@ -90,3 +90,36 @@ export function shownId(mapping: IdMapping, onDisk: number): number | undefined 
   const extent = mapping.find(({ container, size }) => onDisk >= container && onDisk < container + size);
   return extent && extent.host + (onDisk - extent.container);
 }
+
+/**
+ * What `first` shows, shown again by `second`: an id d on disk is shown as second(first(d)). Ids that one of them does
+ * not map are not mapped. Adjacent extents are merged.
+ * @throws MappingError when nothing is left
+ */
+export function composeMappings(first: IdMapping, second: IdMapping): IdMapping {
+  const parts = first
+    .flatMap((inner) => second.flatMap((outer) => overlapOf(inner, outer)))
+    .sort((a, b) => a.container - b.container);
+  if (parts.length === 0) {
+    const [a, b] = [formatIdMapping(first), formatIdMapping(second)];
+    throw new MappingError(`${b} maps none of the ids that the source shows (${a}); map those`);
+  }
+  const merged: IdExtent[] = [];
+  for (const next of parts) {
+    const last = merged.at(-1);
+    const joins =
+      last && last.container + last.size === next.container && last.host + last.size === next.host;
+    if (joins) merged[merged.length - 1] = { ...last, size: last.size + next.size };
+    else merged.push(next);
+  }
+  return merged;
+}
+
+/** The ids that `inner` shows and `outer` knows, as one extent. */
+function overlapOf(inner: IdExtent, outer: IdExtent): IdExtent[] {
+  const from = Math.max(inner.host, outer.container);
+  const to = Math.min(inner.host + inner.size, outer.container + outer.size);
+  if (from >= to) return [];
+  const container = inner.container + (from - inner.host);
+  return [{ container, host: outer.host + (from - outer.container), size: to - from }];
+}

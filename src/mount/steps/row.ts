@@ -6,6 +6,7 @@
 import type { Fd } from '../../sys/fd.ts';
 import type { MountReason } from '../errors.ts';
 import type { Programs } from '../fuse/programs.ts';
+import type { Kernel } from '../kernel.ts';
 import type { Step } from '../steps.ts';
 import type { Target } from '../target.ts';
 
@@ -20,8 +21,11 @@ export interface Workplace {
   readonly target: Target;
   /** How programs may be run, and until when. */
   readonly programs: Programs;
+  readonly kernel: Pick<Kernel, 'has'>;
   get(slot: Slot): Fd;
   put(slot: Slot, fd: Fd): void;
+  /** Puts another into a filled slot, and closes what was there. */
+  replace(slot: Slot, fd: Fd): void;
   /** Steps to be carried out next, before the rest of the plan: for what depends on what a step finds. */
   insert(steps: readonly Step[]): void;
 }

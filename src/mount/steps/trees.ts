@@ -1,11 +1,14 @@
 // Steps on trees of mounts that exist already: references to them, detached copies, and their attributes.
 import { renderFlags } from '../../sys/bind.ts';
 import { AT_FDCWD, MOUNT_ATTR, MOUNT_SETATTR, OPEN_TREE, PROPAGATION } from '../../sys/constants.ts';
-import type { ErrnoName } from '../../sys/errors.ts';
+import { type ErrnoName, hasErrno } from '../../sys/errors.ts';
+import type { Fd } from '../../sys/fd.ts';
 import { mountIdOf, mountSetattr, openTree } from '../../sys/syscalls.ts';
 import { invalidMount } from '../errors.ts';
 import { lockedMeaning, refusedOptions } from '../flags.ts';
+import { type Copied, copyWithBothMaps } from './compose.ts';
 import type { Explanation, Rows, Slot } from './row.ts';
+import { mappingOf } from './userns.ts';
 
 export interface TreeSteps {
   /** A detached copy of the mount at `path`, or of the whole tree of mounts there. */
@@ -31,7 +34,9 @@ export const treeSteps: Rows<TreeSteps> = {
       `${as} = open_tree(${JSON.stringify(path)}, OPEN_TREE_CLONE${recursive ? '|AT_RECURSIVE' : ''})`,
     apply: ({ path, recursive, as }, at) => {
       const flags = OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC;
-      at.put(as, openTree(AT_FDCWD, path, recursive ? flags | OPEN_TREE.AT_RECURSIVE : flags));
+      const tree = openTree(AT_FDCWD, path, recursive ? flags | OPEN_TREE.AT_RECURSIVE : flags);
+      copied.set(tree, { path, recursive });
+      at.put(as, tree);
     },
     explain: (errno, args) =>
       errno === 'EINVAL'
@@ -59,13 +64,25 @@ export const treeSteps: Rows<TreeSteps> = {
       ].filter((part) => part !== '');
       return `mount_setattr(${on}${recursive ? ', AT_RECURSIVE' : ''}, ${parts.join(', ')})`;
     },
-    apply: ({ on, set, clear, recursive, propagation, userns }, at) =>
-      mountSetattr(at.get(on), recursive ? MOUNT_SETATTR.AT_RECURSIVE : 0, {
-        set: userns === undefined ? set : set | MOUNT_ATTR.MOUNT_ATTR_IDMAP,
-        clear,
-        propagation,
-        usernsFd: userns === undefined ? 0 : at.get(userns).number,
-      }),
+    apply({ on, set, clear, recursive, propagation, userns }, at) {
+      const tree = at.get(on);
+      const attr = { set, clear, propagation, usernsFd: 0 };
+      const flags = recursive ? MOUNT_SETATTR.AT_RECURSIVE : 0;
+      if (userns === undefined) return mountSetattr(tree, flags, attr);
+      const namespace = at.get(userns);
+      try {
+        const idmap = { ...attr, set: set | MOUNT_ATTR.MOUNT_ATTR_IDMAP, usernsFd: namespace.number };
+        mountSetattr(tree, flags, idmap);
+      } catch (error) {
+        const source = copied.get(tree);
+        const mapping = mappingOf(namespace);
+        const canCompose = at.kernel.has('open-tree-attr') && at.kernel.has('statmount');
+        if (!hasErrno(error, 'EPERM') || !source || !mapping || !canCompose) throw error;
+        const copy = copyWithBothMaps(source, mapping, attr);
+        if (copy === undefined) throw error;
+        at.replace(on, copy);
+      }
+    },
     explain: (errno, { userns, set, clear }) => {
       if (userns === undefined) {
         if (errno !== 'EPERM') return undefined;
@@ -83,13 +100,17 @@ export const treeSteps: Rows<TreeSteps> = {
         return {
           reason: 'idmap-unsupported',
           meaning:
-            'the source is an ID-mapped mount already, or its filesystem belongs to another user namespace; use the unmapped source',
+            'the source is an ID-mapped mount already, which takes Linux 6.15 (open-tree-attr) to map again, or its filesystem ' +
+            'belongs to another user namespace; use the unmapped source',
         };
       }
       return undefined;
     },
   },
 };
+
+/** Where a copy came from, for when it has to be made anew. */
+const copied = new WeakMap<Fd, Copied>();
 
 /** What EINVAL means for a bind mount. */
 export function unbindable(source: string): string {

@@ -303,14 +303,6 @@ describeEngines('an idmapped bind mount', (bench) => {
         return at('layers/merged');
       },
     },
-    {
-      title: 'a mount that is idmapped already',
-      prepare: async (at) => {
-        writeFiles(at('plain'), { 'x/': '' });
-        await bench.mount(bindOf(at('plain'), ...SHIFT_UP), at('mapped'));
-        return at('mapped');
-      },
-    },
     { title: 'proc', prepare: () => '/proc' },
   ];
   for (const { title, prepare } of unsupported) {
