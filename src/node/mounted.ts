@@ -39,10 +39,11 @@ export async function ensureMounted(
       `volume ${key.volumeId} is at ${key.path} already, with other parameters; remove it there first`,
     );
   }
-  // What is there now is the rest of an interrupted call: no pod uses it yet, or it would have a record.
-  await engine.unmount({ target, all: true }, timeoutOf(context));
-
   const intended = { ...key, fingerprint, accessMode, state: 'intended', mount: undefined } as const;
+  const there = record === undefined ? await adoptable(key, mounts, deps, context) : undefined;
+  if (there !== undefined) return journal.put({ ...intended, state: 'done', mount: there });
+  // What is there now is the rest of an interrupted call, or a view that can be made again.
+  await engine.unmount({ target, all: true }, timeoutOf(context));
   await journal.put(intended);
   try {
     await engine.mountAll(
@@ -56,6 +57,23 @@ export async function ensureMounted(
   const shown = await engine.lookup({ target }, timeoutOf(context));
   const mount = shown.is === 'mount-point' ? identityOf(shown.mount) : undefined;
   await journal.put({ ...intended, state: 'done', mount });
+}
+
+/**
+ * A staged mount of this kind without a record: the state directory was lost under running pods, who have views of it.
+ * It must not be made a second time beside them, and the staging path is nobody else's.
+ */
+async function adoptable(
+  key: RecordKey,
+  [wanted]: readonly Mount[],
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<VolumeRecord['mount']> {
+  if (key.kind !== 'stage') return undefined;
+  const shown = await deps.engine.lookup({ target: placeOf(key.path, deps) }, timeoutOf(context));
+  if (shown.is !== 'mount-point') return undefined;
+  const isSameKind = wanted?.type === 'bind' || wanted?.type === shown.mount.type;
+  return isSameKind ? identityOf(shown.mount) : undefined;
 }
 
 /** Unmounts whatever is mounted there, with or without a record. A mount that stays busy keeps its record. */

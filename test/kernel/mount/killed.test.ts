@@ -2,9 +2,7 @@
 // finished mount. strace(1) kills it, on entering the n-th call of a name.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { expect } from 'chai';
-import { TEMPORARY_PREFIX } from '../../../src/mount/steps/classic.ts';
 import { mountPlace, writeFiles } from '../../support/fixtures.ts';
 import { needRoot, needTool } from '../../support/need.ts';
 import { mountsIn } from './engines.ts';
@@ -37,7 +35,7 @@ describe('a mount whose process is killed', function () {
   for (const [title, flags] of Object.entries(TIERS)) {
     it(`leaves nothing on the host, with its layers ${title}`, () => {
       using place = mountPlace();
-      writeFiles(place.path, { 'a/': '', 'b/': '', 'target/': '' });
+      writeFiles(place.path, { 'a/': '', 'b/': '', 'target/': '', 'temporary/': '' });
       const before = seen(place.path);
       let kills = 0;
       for (const call of CALLS) {
@@ -57,10 +55,9 @@ describe('a mount whose process is killed', function () {
   }
 });
 
-/** What a mount could leave: mounts below its directory, and directories for layers. */
+/** What a mount could leave: mounts below its directory, and directories for layers in the one that it has for them. */
 function seen(directory: string): { mounts: number; temporary: number } {
-  const temporary = readdirSync(tmpdir()).filter((name) => name.startsWith(TEMPORARY_PREFIX));
-  return { mounts: mountsIn(directory), temporary: temporary.length };
+  return { mounts: mountsIn(directory), temporary: readdirSync(`${directory}/temporary`).length };
 }
 
 /** Mounts at `target` of the directory; true when the process was killed on the way. */
@@ -87,7 +84,8 @@ function runKilledAt(call: string, nth: number, flags: readonly string[], direct
     '-e',
     `inject=${call}:signal=SIGKILL:when=${nth}`,
   ];
-  const { status, signal, stderr } = spawnSync('strace', [...inject, ...command], { encoding: 'utf8' });
+  const env = { ...process.env, TMPDIR: `${directory}/temporary` };
+  const { status, signal, stderr } = spawnSync('strace', [...inject, ...command], { encoding: 'utf8', env });
   if (status === 0) return false;
   if (signal === 'SIGKILL' || status === 128 + 9) return true;
   throw new Error(`status ${status}, ${signal}: ${stderr}`);
