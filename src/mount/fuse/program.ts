@@ -91,14 +91,21 @@ export function start({ argv, directories, cwd = '/' }: Program): Running {
   }
   // Not reaped before the event loop turns, which it does not while this operation lasts: the number is its own.
   const pidfd = undo.use(pidfdOpen(pid, 0));
+  let known = false;
+  const exit: Running['exit'] = () => {
+    const ended = exitOf(pidfd);
+    known = ended !== undefined;
+    return ended;
+  };
   const wait: Running['wait'] = (until, also) => {
     const entries = [{ fd: pidfd.number, events: POLL.POLLIN }, ...(also ? [also] : [])];
-    // A pidfd stays readable after the end: whoever waits on for something else is not to be woken by it.
-    poll(also && exitOf(pidfd) ? [also] : entries, until - performance.now());
+    // A pidfd stays readable after the end: whoever has been told of it, and waits on for something else, is not to
+    // be woken by it. Who has not been told is, or an end just before the wait would be slept through.
+    poll(also && known ? [also] : entries, until - performance.now());
   };
   const owned = undo.move();
   return {
-    exit: () => exitOf(pidfd),
+    exit,
     wait,
     said: () => tailOf(output),
     kill() {
@@ -108,7 +115,7 @@ export function start({ argv, directories, cwd = '/' }: Program): Running {
         if (!hasErrno(error, 'ESRCH')) throw error;
       }
       const until = performance.now() + KILL_WAIT_MS;
-      while (exitOf(pidfd) === undefined && performance.now() < until) wait(until);
+      while (exit() === undefined && performance.now() < until) wait(until);
     },
     [Symbol.dispose]: () => owned.dispose(),
   };
