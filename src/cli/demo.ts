@@ -19,7 +19,7 @@ import {
 import { readVolumeContext, type VolumeContext } from '../volume/context.ts';
 import { stageMounts } from '../volume/mounts.ts';
 import { type Layer, makeLayers } from './demo/data.ts';
-import { leftOver, takeInventory } from './demo/leftovers.ts';
+import { leftOver } from './demo/leftovers.ts';
 import { runInPod } from './demo/pod.ts';
 import { table } from './table.ts';
 
@@ -47,17 +47,16 @@ export async function demoCommand(): Promise<void> {
     for (const step of mounts.flatMap((mount) => plan(mount, kernel))) say(`  ${describeStep(step)}`);
     return;
   }
-  const before = takeInventory(tmpdir());
-  await runDemo();
-  const left = leftOver(before, takeInventory(tmpdir()));
+  const root = mkdtempSync(path.join(tmpdir(), 'csi-driver-idmap-demo-'));
+  await runDemo(root);
+  const left = leftOver(root);
   say('\nLeft behind:', [...left].map(([kind, items]) => `${kind} ${items.length}`).join(', '));
   const more = [...left.values()].flat();
   if (more.length > 0) throw new Error(`the demo left something behind: ${more.join(', ')}`);
 }
 
-async function runDemo(): Promise<void> {
+async function runDemo(root: string): Promise<void> {
   await using cleanUp = new AsyncDisposableStack();
-  const root = mkdtempSync(path.join(tmpdir(), 'csi-driver-idmap-demo-'));
   cleanUp.defer(() => removeTree(root));
   // The pods' root is an ordinary user of the node, and has to get through to its volume.
   chmodSync(root, 0o711);

@@ -1,38 +1,25 @@
-// What a run can leave behind, to be compared before and after.
-import { readdirSync, readFileSync } from 'node:fs';
+// What a run below one directory can leave behind. Others may mount and unmount at the same time: what is not below
+// the directory, and no child of this process, is theirs.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { readMountinfo } from '../../mount/mountinfo.ts';
 
-export type Inventory = ReadonlyMap<string, readonly string[]>;
-
-/** Mounts, loop devices in use, child processes of this one, and entries of a directory. */
-export function takeInventory(directory: string): Inventory {
+/** By kind: mounts, loop devices, child processes, and the directory itself. */
+export function leftOver(root: string): Map<string, string[]> {
   return new Map([
-    ['mounts', readMountinfo().map(({ target }) => target)],
-    ['loop devices', loopDevices()],
+    ['mounts', readMountinfo().flatMap(({ target }) => (isBelow(target, root) ? [target] : []))],
+    ['loop devices', loopDevices(root)],
     ['processes', childProcesses()],
-    ['directories', readdirSync(directory)],
+    ['directories', existsSync(root) ? [root] : []],
   ]);
 }
 
-/** What `after` has more than `before`, by kind. */
-export function leftOver(before: Inventory, after: Inventory): Map<string, string[]> {
-  return new Map(
-    [...after].map(([kind, now]) => {
-      const known = [...(before.get(kind) ?? [])];
-      const more = now.filter((item) => {
-        const at = known.indexOf(item);
-        if (at !== -1) known.splice(at, 1);
-        return at === -1;
-      });
-      return [kind, more];
-    }),
-  );
-}
+const isBelow = (path: string, root: string): boolean => path === root || path.startsWith(`${root}/`);
 
-function loopDevices(): string[] {
-  return readdirSync('/sys/block').filter(
-    (name) => name.startsWith('loop') && readdirSync(`/sys/block/${name}`).includes('loop'),
-  );
+function loopDevices(root: string): string[] {
+  return readdirSync('/sys/block').filter((name) => {
+    const file = `/sys/block/${name}/loop/backing_file`;
+    return existsSync(file) && isBelow(readFileSync(file, 'utf8').trim(), root);
+  });
 }
 
 function childProcesses(): string[] {
