@@ -119,6 +119,11 @@ export function spoken({ tier }: Bench): boolean {
   return !missing && (tier === 'fd' || tier === 'private');
 }
 
+/** Whether there is no private mount namespace to put layers into: a mount cannot be brought there, or out of it. */
+export function isHostOnly({ tier }: Bench): boolean {
+  return tier === 'host' || ['open_tree', 'move_mount'].some((call) => maskedCalls.includes(call));
+}
+
 /** The MountError of an operation, which must fail with these properties. */
 export async function failureOf(
   operation: Promise<unknown>,
