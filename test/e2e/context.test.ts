@@ -137,11 +137,11 @@ describe('a volume context', () => {
     }
   });
 
-  it('that wants to map what is mapped already is INVALID_ARGUMENT, with the remedy', async () => {
+  it('that maps nothing of what a mapped source shows is INVALID_ARGUMENT, with what that is', async () => {
     await using mapped = volumeOn(node, { context: { source: node.at('data/a'), ...IDS } });
     await mapped.stage();
     await using volume = volumeOn(node, { context: { source: mapped.stagingPath, ...IDS } });
-    const message = /ID-mapped mount already.*use the unmapped source/;
+    const message = /maps none of the ids that the source shows \(0:\d+:\d+\); map those/;
     await expectRefused(node, () => volume.stage(), { code: 'INVALID_ARGUMENT', message });
   });
 });
