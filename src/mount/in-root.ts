@@ -10,10 +10,11 @@ import path from 'node:path';
 import { O, RESOLVE, STATX, STATX_MASK } from '../sys/constants.ts';
 import { hasErrno, SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
+import { openBelow } from '../sys/open-below.ts';
 import type { Statx } from '../sys/structs.ts';
 import { openat, openat2, statx } from '../sys/syscalls.ts';
 import { MountError } from './errors.ts';
-import { isWithin, openBelow, type Target, type TargetKind, targetIn } from './target.ts';
+import { isWithin, type Target, type TargetKind, targetIn } from './target.ts';
 
 export interface InRootOptions {
   /** What to make at the end of the path when it is missing; directories on the way too. */

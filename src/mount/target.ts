@@ -5,13 +5,13 @@
 //             magic link on the way is followed (openat2(2)): for paths that came from elsewhere
 //   absent    the path is resolved as any program would: for paths that the caller chose
 import { openSync, readdirSync, readlinkSync } from 'node:fs';
-import { constants } from 'node:os';
 import path from 'node:path';
-import { O, RESOLVE, S_IF, STATX, STATX_MASK } from '../sys/constants.ts';
+import { O, S_IF, STATX } from '../sys/constants.ts';
 import { hasErrno, SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
+import { kindOf, openBelow, openPathAt } from '../sys/open-below.ts';
 import type { Statx } from '../sys/structs.ts';
-import { AT_REMOVEDIR, mkdirat, openat, openat2, statx, unlinkat } from '../sys/syscalls.ts';
+import { AT_REMOVEDIR, mkdirat, openat, statx, unlinkat } from '../sys/syscalls.ts';
 import { MountError, type MountReason } from './errors.ts';
 
 export interface TargetSpec {
@@ -46,8 +46,6 @@ export interface Target extends Disposable {
   /** Removes an empty directory, or a file; nothing there is no error. */
   remove(kind: TargetKind): void;
 }
-
-const CAREFULLY = RESOLVE.RESOLVE_BENEATH | RESOLVE.RESOLVE_NO_SYMLINKS | RESOLVE.RESOLVE_NO_MAGICLINKS;
 
 /** @throws MountError (bad-target) when the parent directory does not exist or lies outside `beneath` */
 export function openTarget(spec: TargetSpec): Target {
@@ -116,11 +114,6 @@ export function targetIn(parent: Fd, shown: string): Target {
   };
 }
 
-function kindOf(fd: Fd): number {
-  const flags = STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC;
-  return statx(fd, '', flags, STATX_MASK.STATX_BASIC_STATS).mode & S_IF.S_IFMT;
-}
-
 /** Whether the kernel takes it for a directory, on which only directories can be mounted. */
 export function isDirectory(fd: Fd): boolean {
   return kindOf(fd) === S_IF.S_IFDIR;
@@ -148,32 +141,6 @@ function openParent({ path: target, beneath }: TargetSpec): Fd {
     }
     throw error;
   }
-}
-
-/** A directory below `root`, without help from links: one call, or, before Linux 5.6, component by component. */
-export function openBelow(root: Fd, below: string): Fd {
-  const flags = O.O_PATH | O.O_CLOEXEC | O.O_DIRECTORY;
-  try {
-    return openat2(root, below, { flags, mode: 0, resolve: CAREFULLY });
-  } catch (error) {
-    if (!hasErrno(error, 'ENOSYS')) throw error;
-  }
-  // There is no `..` in a relative path below, so that nothing can lead up but a link.
-  let at = openPathAt(root, '.', O.O_DIRECTORY);
-  for (const component of below.split('/')) {
-    using parent = at;
-    at = openPathAt(parent, component, O.O_NOFOLLOW);
-    const kind = kindOf(at);
-    if (kind === S_IF.S_IFDIR) continue;
-    at[Symbol.dispose]();
-    const errno = kind === S_IF.S_IFLNK ? constants.errno.ELOOP : constants.errno.ENOTDIR;
-    throw new SyscallError({ syscall: 'openat', args: `${parent}, "${component}", O_NOFOLLOW`, errno });
-  }
-  return at;
-}
-
-function openPathAt(directory: Fd, name: string, flags: number): Fd {
-  return openat(directory, name, O.O_PATH | flags);
 }
 
 function openFileAt(directory: Fd, name: string): Fd {

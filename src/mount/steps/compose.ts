@@ -7,7 +7,8 @@ import type { Fd } from '../../sys/fd.ts';
 import type { MountAttr } from '../../sys/structs.ts';
 import { openTree, openTreeAttr, statx } from '../../sys/syscalls.ts';
 import { createUserNamespace } from '../../userns/create.ts';
-import { composeMappings, MappingError, parseIdMapping, type UserMapping } from '../../userns/mapping.ts';
+import { MappingError, parseIdMapping, type UserMapping } from '../../userns/mapping.ts';
+import { composeMappings } from '../../userns/mapping-algebra.ts';
 import { invalidMount } from '../errors.ts';
 import { statmount } from '../statmount.ts';
 

@@ -7,9 +7,10 @@
 //   how     each by the directory that it is mounted in, opened without help from links, and only when the name
 //           there leads to just this mount
 import path from 'node:path';
+import { openBelow } from '../../sys/open-below.ts';
 import { MountError, type UnmountProgress } from '../errors.ts';
 import { seenBelow } from '../lookup.ts';
-import { openBelow, type Target, targetIn } from '../target.ts';
+import { type Target, targetIn } from '../target.ts';
 import { type UnmountOptions, unmountTop } from '../unmount.ts';
 import { type MountView, mountView, type SeenMount, standingOf } from '../view.ts';
 

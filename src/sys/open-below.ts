@@ -1,0 +1,42 @@
+// Opening what lies below a directory without help from links: no symbolic link, no `..` and no magic link on the way
+// is followed. For paths that came from elsewhere. What is opened is only pointed at (O_PATH).
+import { constants } from 'node:os';
+import { O, RESOLVE, S_IF, STATX, STATX_MASK } from './constants.ts';
+import { hasErrno, SyscallError } from './errors.ts';
+import type { Fd } from './fd.ts';
+import { openat, openat2, statx } from './syscalls.ts';
+
+const CAREFULLY = RESOLVE.RESOLVE_BENEATH | RESOLVE.RESOLVE_NO_SYMLINKS | RESOLVE.RESOLVE_NO_MAGICLINKS;
+
+/** A directory below `root`, without help from links: one call, or, before Linux 5.6, component by component. */
+export function openBelow(root: Fd, below: string): Fd {
+  const flags = O.O_PATH | O.O_CLOEXEC | O.O_DIRECTORY;
+  try {
+    return openat2(root, below, { flags, mode: 0, resolve: CAREFULLY });
+  } catch (error) {
+    if (!hasErrno(error, 'ENOSYS')) throw error;
+  }
+  // There is no `..` in a relative path below, so that nothing can lead up but a link.
+  let at = openPathAt(root, '.', O.O_DIRECTORY);
+  for (const component of below.split('/')) {
+    using parent = at;
+    at = openPathAt(parent, component, O.O_NOFOLLOW);
+    const kind = kindOf(at);
+    if (kind === S_IF.S_IFDIR) continue;
+    at[Symbol.dispose]();
+    const errno = kind === S_IF.S_IFLNK ? constants.errno.ELOOP : constants.errno.ENOTDIR;
+    throw new SyscallError({ syscall: 'openat', args: `${parent}, "${component}", O_NOFOLLOW`, errno });
+  }
+  return at;
+}
+
+/** One name in a directory; `O_NOFOLLOW` opens a link itself (open(2)). */
+export function openPathAt(directory: Fd, name: string, flags: number): Fd {
+  return openat(directory, name, O.O_PATH | flags);
+}
+
+/** The kind of file behind an fd, one of S_IF. Asks no server. */
+export function kindOf(fd: Fd): number {
+  const flags = STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC;
+  return statx(fd, '', flags, STATX_MASK.STATX_BASIC_STATS).mode & S_IF.S_IFMT;
+}
