@@ -21,7 +21,7 @@ const MAX_EXTENTS = 340;
 /** A write to uid_map must be smaller than a page (map_write, kernel/user_namespace.c). */
 const MAX_MAP_BYTES = 4095;
 /** Ids are 32 bits, and the last one, (uid_t) -1, means "no id". */
-const MAX_ID = 2 ** 32 - 2;
+export const MAX_ID = 2 ** 32 - 2;
 
 export class MappingError extends Error {
   override readonly name = 'MappingError';
@@ -33,22 +33,37 @@ export class MappingError extends Error {
  * @throws MappingError naming the field, what was given and what is allowed
  */
 export function parseIdMapping(text: string, field: string): IdMapping {
-  const invalid = (part: string, why: string) =>
-    new MappingError(
-      `${field}: ${JSON.stringify(part)} ${why}; write container:host:size, several separated by commas, such as 0:100000:65536`,
-    );
-  const extents = text.split(',').map((part) => {
-    const match = /^(\d{1,10}):(\d{1,10}):(\d{1,10})$/.exec(part);
-    if (match === null) throw invalid(part, 'is not three decimal numbers');
+  const remedy = 'write container:host:size, several separated by commas, such as 0:100000:65536';
+  return readExtents(text.split(','), /^(\d{1,10}):(\d{1,10}):(\d{1,10})$/, field, remedy);
+}
+
+/**
+ * Reads what /proc/PID/uid_map and gid_map hold: a line an extent, `container host size`.
+ * @param field the name of the file, for messages
+ * @throws MappingError; also for an empty text: nothing is mapped yet
+ */
+export function parseKernelMap(text: string, field: string): IdMapping {
+  const lines = text.replace(/\n$/, '').split('\n');
+  const remedy = 'a map of the kernel has lines such as "0 100000 65536"';
+  return readExtents(lines, /^[ \t]*(\d{1,10})[ \t]+(\d{1,10})[ \t]+(\d{1,10})[ \t]*$/, field, remedy);
+}
+
+function readExtents(parts: readonly string[], form: RegExp, field: string, remedy: string): IdMapping {
+  const extents = parts.map((part) => {
+    const invalid = (why: string) => new MappingError(`${field}: ${JSON.stringify(part)} ${why}; ${remedy}`);
+    const match = form.exec(part);
+    if (match === null) throw invalid('is not three decimal numbers');
     const [container, host, size] = match.slice(1).map(Number) as [number, number, number];
-    if (size === 0) throw invalid(part, 'has a size of 0');
-    if (Math.max(container, host) + size - 1 > MAX_ID)
-      throw invalid(part, `goes past the largest id, ${MAX_ID}`);
+    if (size === 0) throw invalid('has a size of 0');
+    if (Math.max(container, host) + size - 1 > MAX_ID) throw invalid(`goes past the largest id, ${MAX_ID}`);
     return { container, host, size };
   });
-  if (extents.length > MAX_EXTENTS) {
-    throw new MappingError(`${field}: ${extents.length} extents, the kernel takes at most ${MAX_EXTENTS}`);
-  }
+  expectNoOverlap(extents, field);
+  expectWithinLimits(extents, field);
+  return extents;
+}
+
+function expectNoOverlap(extents: IdMapping, field: string): void {
   for (const side of ['container', 'host'] as const) {
     const overlap = findOverlap(extents, side);
     if (overlap) {
@@ -56,12 +71,22 @@ export function parseIdMapping(text: string, field: string): IdMapping {
       throw new MappingError(`${field}: ${a} and ${b} overlap in their ${side} ids; each id maps once`);
     }
   }
-  if (formatKernelMap(extents).length > MAX_MAP_BYTES) {
+}
+
+/**
+ * What the kernel takes: for every mapping that is read or made.
+ * @throws MappingError
+ */
+export function expectWithinLimits(mapping: IdMapping, field: string): void {
+  if (mapping.length > MAX_EXTENTS) {
+    throw new MappingError(`${field}: ${mapping.length} extents, the kernel takes at most ${MAX_EXTENTS}`);
+  }
+  const { length } = formatKernelMap(mapping);
+  if (length > MAX_MAP_BYTES) {
     throw new MappingError(
-      `${field}: the kernel reads a mapping of less than a page, and this one has ${formatKernelMap(extents).length} bytes; use fewer extents`,
+      `${field}: the kernel reads a mapping of less than a page, and this one has ${length} bytes; use fewer extents`,
     );
   }
-  return extents;
 }
 
 function findOverlap(extents: IdMapping, side: 'container' | 'host'): [IdExtent, IdExtent] | undefined {
@@ -89,37 +114,4 @@ export function formatKernelMap(mapping: IdMapping): string {
 export function shownId(mapping: IdMapping, onDisk: number): number | undefined {
   const extent = mapping.find(({ container, size }) => onDisk >= container && onDisk < container + size);
   return extent && extent.host + (onDisk - extent.container);
-}
-
-/**
- * What `first` shows, shown again by `second`: an id d on disk is shown as second(first(d)). Ids that one of them does
- * not map are not mapped. Adjacent extents are merged.
- * @throws MappingError when nothing is left
- */
-export function composeMappings(first: IdMapping, second: IdMapping): IdMapping {
-  const parts = first
-    .flatMap((inner) => second.flatMap((outer) => overlapOf(inner, outer)))
-    .sort((a, b) => a.container - b.container);
-  if (parts.length === 0) {
-    const [a, b] = [formatIdMapping(first), formatIdMapping(second)];
-    throw new MappingError(`${b} maps none of the ids that the source shows (${a}); map those`);
-  }
-  const merged: IdExtent[] = [];
-  for (const next of parts) {
-    const last = merged.at(-1);
-    const joins =
-      last && last.container + last.size === next.container && last.host + last.size === next.host;
-    if (joins) merged[merged.length - 1] = { ...last, size: last.size + next.size };
-    else merged.push(next);
-  }
-  return merged;
-}
-
-/** The ids that `inner` shows and `outer` knows, as one extent. */
-function overlapOf(inner: IdExtent, outer: IdExtent): IdExtent[] {
-  const from = Math.max(inner.host, outer.container);
-  const to = Math.min(inner.host + inner.size, outer.container + outer.size);
-  if (from >= to) return [];
-  const container = inner.container + (from - inner.host);
-  return [{ container, host: outer.host + (from - outer.container), size: to - from }];
 }
