@@ -36,17 +36,24 @@ export function engineOver(carrier: Carrier): Engine {
     <K extends OperationName>(operation: K) =>
     (request: Requests[K], { timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {}) =>
       carrier.call(operation, request, timeoutMs);
+  /** Programs that the operation runs end before the call's own deadline. */
+  const withPrograms =
+    <K extends RunningPrograms>(operation: K) =>
+    (request: Requests[K], options?: CallOptions) =>
+      call(operation)({ ...request, programs: within(request.programs, timeoutOf(options)) }, options);
   return {
-    mountAll: (request, options) =>
-      call('mountAll')({ ...request, programs: within(request.programs, timeoutOf(options)) }, options),
+    mountAll: withPrograms('mountAll'),
     lookup: call('lookup'),
     mountsBelow: call('mountsBelow'),
     usage: call('usage'),
+    makeImage: withPrograms('makeImage'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),
     [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),
   };
 }
+
+type RunningPrograms = 'mountAll' | 'makeImage';
 
 type Unmount<K extends 'unmount' | 'unmountRecursive'> = (
   request: Requests[K],

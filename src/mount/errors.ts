@@ -27,8 +27,14 @@ export const MOUNT_REASONS = [
   'image-in-use',
   /** The image holds no filesystem, another one, or a damaged one. */
   'bad-image',
+  /** The filesystem in the image needs a person: the message holds what its checker found. */
+  'image-damaged',
+  /** What is mounted there cannot be made larger; the message says why. */
+  'cannot-grow',
   /** A program that this mount needs is not installed. */
   'program-missing',
+  /** A program that makes or checks filesystems failed; the message holds its words. */
+  'program-failed',
   /** The target shows another mount than the one that was made. */
   'wrong-mount',
   /** The program that mounts a FUSE filesystem is not installed. */

@@ -6,6 +6,7 @@ import { fstatfs } from '../sys/syscalls.ts';
 import { apply } from './apply.ts';
 import { MountError, toMountError } from './errors.ts';
 import { beginPrograms, type ProgramOptions, type Programs } from './fuse/programs.ts';
+import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
 import { inRoot } from './in-root.ts';
 import type { Kernel } from './kernel.ts';
 import { type Lookup, lookup, mountsBelow } from './lookup.ts';
@@ -78,6 +79,7 @@ export interface Requests {
   readonly lookup: PlaceRequest;
   readonly mountsBelow: PlaceRequest;
   readonly usage: PlaceRequest;
+  readonly makeImage: MakeImageRequest;
 }
 
 export interface Results {
@@ -90,6 +92,7 @@ export interface Results {
   /** The mounts at this path and below it. */
   readonly mountsBelow: readonly MountInfo[];
   readonly usage: Usage;
+  readonly makeImage: MakeImageResult;
 }
 
 export type OperationName = keyof Requests;
@@ -186,6 +189,8 @@ export const operationsOn = (kernel: Kernel): Operations => ({
       },
     };
   },
+
+  makeImage: (request) => makeImage(request, kernel),
 });
 
 /** The failure, with `rolledBack` as true as the undoing makes it. */

@@ -173,11 +173,29 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     meaning: 'The image holds no filesystem, another one than was said, or a damaged one.',
     remedy: 'Check it on the node with `blkid -p` and the fsck of its type.',
   },
+  'image-damaged': {
+    code: 'FAILED_PRECONDITION',
+    retryable: false,
+    meaning: 'The filesystem in the image is damaged in a way that its checker does not mend by itself.',
+    remedy: 'Copy the image, then run the checker that the message names by hand; or take a good copy.',
+  },
+  'cannot-grow': {
+    code: 'FAILED_PRECONDITION',
+    retryable: false,
+    meaning: 'The volume is of a kind that cannot be made larger while it is mounted.',
+    remedy: 'The message says why; make a larger volume and copy the data.',
+  },
   'program-missing': {
     code: 'FAILED_PRECONDITION',
     retryable: true,
     meaning: 'A program that the volume needs is not installed where the driver runs.',
     remedy: 'Install the program that the message names.',
+  },
+  'program-failed': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'A program that makes or checks filesystems failed.',
+    remedy: 'The message holds its exit status and its own words.',
   },
   'wrong-mount': {
     code: 'ABORTED',

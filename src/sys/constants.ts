@@ -37,6 +37,9 @@ export const OPEN_TREE = {
   AT_RECURSIVE: 0x8000,
 } as const;
 
+/** renameat2(2): fail rather than take the place of another file. */
+export const RENAME_NOREPLACE = 1;
+
 export const MOVE_MOUNT = { MOVE_MOUNT_F_EMPTY_PATH: 0x04, MOVE_MOUNT_T_EMPTY_PATH: 0x40 } as const;
 export const MOUNT_SETATTR = { AT_EMPTY_PATH: AT.AT_EMPTY_PATH, AT_RECURSIVE: 0x8000 } as const;
 

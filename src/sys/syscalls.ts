@@ -38,6 +38,7 @@ import {
   P_PIDFD,
   PROPAGATION,
   PROT,
+  RENAME_NOREPLACE,
   RESOLVE,
   SEEK_END,
   STATMOUNT,
@@ -140,6 +141,18 @@ export const unlinkat = syscall(
   'unlinkat',
   { x64: 263, arm64: 35 },
   [dirfd, text, flags({ AT_REMOVEDIR })],
+  nothing,
+);
+export const renameat2 = syscall(
+  'renameat2',
+  { x64: 316, arm64: 276 },
+  [dirfd, text, dirfd, text, flags({ RENAME_NOREPLACE })],
+  nothing,
+);
+export const linkat = syscall(
+  'linkat',
+  { x64: 265, arm64: 37 },
+  [dirfd, text, dirfd, text, flags({})],
   nothing,
 );
 export const flock = syscall('flock', { x64: 73, arm64: 32 }, [fd, flags(LOCK)], nothing);

@@ -2,7 +2,7 @@
 //
 //   found        by name in a fixed list of directories, never in the caller's PATH
 //   environment  PATH of those directories, HOME, LANG=C, and nothing else
-//   descriptors  /dev/null as input, a bounded memory file for both outputs, no other
+//   descriptors  /dev/null as input, a bounded memory file for both outputs, and the files that it is given
 //   place        `/`, a session and process group of its own, so that it can be killed whole, and Ctrl-C passes by
 //   end          awaited with ppoll(2) on a pidfd; libuv reaps it later, when its loop turns
 //
@@ -48,6 +48,8 @@ export interface Program {
   readonly argv: readonly string[];
   /** What its PATH names. */
   readonly directories: readonly string[];
+  /** Open files that it gets, as its descriptors 3, 4 and so on (default: none). */
+  readonly files?: readonly Fd[];
   /** Its working directory (default `/`). */
   readonly cwd?: string;
 }
@@ -67,7 +69,7 @@ const OUTPUT_BYTES = 64 * 1024;
 const SAID_BYTES = 4 * 1024;
 const KILL_WAIT_MS = 1_000;
 
-export function start({ argv, directories, cwd = '/' }: Program): Running {
+export function start({ argv, directories, files = [], cwd = '/' }: Program): Running {
   using undo = new DisposableStack();
   const output = undo.use(boundedFile());
   keepDescriptors();
@@ -75,7 +77,7 @@ export function start({ argv, directories, cwd = '/' }: Program): Running {
   const child = spawn(file, args, {
     cwd,
     env: { PATH: directories.join(':'), HOME: home(), LANG: 'C' },
-    stdio: ['ignore', output.number, output.number],
+    stdio: ['ignore', output.number, output.number, ...files.map(({ number }) => number)],
     detached: true,
   });
   // A failed start is told by the missing pid; the event comes too late for a synchronous caller.

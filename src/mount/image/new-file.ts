@@ -1,0 +1,122 @@
+// A file that is seen complete or not at all: written under a temporary name in its directory, locked (flock(2)) by
+// its maker, and renamed without replacing.
+//
+//   .NAME.<12 hex digits>.new    locked      somebody is making it
+//                                not locked  its maker was killed: the next one who makes NAME removes it
+//
+// The lock is on the open file and its copies, which programs that fill it are given: it lasts as long as any of them.
+import { randomBytes } from 'node:crypto';
+import { fsyncSync, readdirSync } from 'node:fs';
+import { LOCK, O, RENAME_NOREPLACE, S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
+import { hasErrno } from '../../sys/errors.ts';
+import type { Fd } from '../../sys/fd.ts';
+import { flock, linkat, openat, renameat2, statx, unlinkat } from '../../sys/syscalls.ts';
+import { MountError } from '../errors.ts';
+
+/** Disposed of before it has been published, it is removed. */
+export interface NewFile extends Disposable {
+  /** Open for reading and writing, and locked. */
+  readonly fd: Fd;
+  /** Gives it its name, durably. False when something has that name, which is left as it is. */
+  publish(): boolean;
+}
+
+/** What NAME_MAX leaves of a name when it becomes a temporary one. */
+export const LONGEST_NAME = 255 - '..0123456789ab.new'.length;
+
+/** A lock that someone cleans up between the making and the locking of it is as good as none: the next name. */
+const TRIES = 10;
+const FILE_MODE = 0o600;
+
+/** @param directory opened for reading */
+export function newFile(directory: Fd, name: string): NewFile {
+  for (let tries = 0; tries < TRIES; tries++) {
+    const temporary = `.${name}.${randomBytes(6).toString('hex')}.new`;
+    using undo = new DisposableStack();
+    const flags = O.O_RDWR | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW;
+    const fd = undo.use(openat(directory, temporary, flags, FILE_MODE));
+    undo.defer(() => removeQuietly(directory, temporary));
+    if (takeLock(fd, directory, temporary)) return owned(directory, { name, temporary, fd }, undo.move());
+  }
+  const message = `${name}: others remove new files of this name at once; keep them out of its directory`;
+  throw new MountError({ reason: 'mount-failed', message, rolledBack: true });
+}
+
+interface Names {
+  readonly name: string;
+  readonly temporary: string;
+  readonly fd: Fd;
+}
+
+function owned(directory: Fd, { name, temporary, fd }: Names, stack: DisposableStack): NewFile {
+  return {
+    fd,
+    publish() {
+      fsyncSync(fd.number);
+      if (!rename(directory, temporary, name)) return false;
+      fsyncSync(directory.number);
+      return true;
+    },
+    [Symbol.dispose]: () => stack.dispose(),
+  };
+}
+
+/** False when the name is taken. */
+function rename(directory: Fd, from: string, to: string): boolean {
+  try {
+    try {
+      renameat2(directory, from, directory, to, RENAME_NOREPLACE);
+    } catch (error) {
+      // Not every filesystem can (NFS). A link does not replace either, and the old name goes afterwards.
+      if (!hasErrno(error, 'EINVAL', 'ENOSYS')) throw error;
+      linkat(directory, from, directory, to, 0);
+    }
+    return true;
+  } catch (error) {
+    if (hasErrno(error, 'EEXIST')) return false;
+    throw error;
+  }
+}
+
+/** Removes what makers of this name left when they were killed. */
+export function removeAbandoned(directory: Fd, name: string): void {
+  for (const entry of readdirSync(`/proc/self/fd/${directory.number}`)) {
+    if (entry.startsWith(`.${name}.`) && /^[0-9a-f]{12}\.new$/.test(entry.slice(name.length + 2))) {
+      removeIfAbandoned(directory, entry);
+    }
+  }
+}
+
+function removeIfAbandoned(directory: Fd, entry: string): void {
+  try {
+    using file = openat(directory, entry, O.O_RDWR | O.O_NOFOLLOW | O.O_NONBLOCK);
+    const { mode, uid } = statx(file, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
+    // In a directory that others may write to, anybody can make something of this name.
+    if ((mode & S_IF.S_IFMT) !== S_IF.S_IFREG || uid !== process.geteuid?.()) return;
+    if (takeLock(file, directory, entry)) unlinkat(directory, entry, 0);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT', 'ELOOP', 'EISDIR', 'EACCES', 'ENXIO', 'ETXTBSY')) throw error;
+  }
+}
+
+/** True when it is ours, and still the file of this name. */
+function takeLock(file: Fd, directory: Fd, name: string): boolean {
+  try {
+    flock(file, LOCK.LOCK_EX | LOCK.LOCK_NB);
+    const held = statx(file, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
+    const named = statx(directory, name, STATX.AT_SYMLINK_NOFOLLOW, STATX_MASK.STATX_BASIC_STATS);
+    return held.inode === named.inode && held.deviceMinor === named.deviceMinor;
+  } catch (error) {
+    if (hasErrno(error, 'EAGAIN', 'EWOULDBLOCK', 'ENOENT')) return false;
+    throw error;
+  }
+}
+
+/** After a rename there is nothing of this name. */
+function removeQuietly(directory: Fd, name: string): void {
+  try {
+    unlinkat(directory, name, 0);
+  } catch (error) {
+    if (!hasErrno(error, 'ENOENT')) throw error;
+  }
+}
