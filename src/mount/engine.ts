@@ -47,13 +47,14 @@ export function engineOver(carrier: Carrier): Engine {
     mountsBelow: call('mountsBelow'),
     usage: call('usage'),
     makeImage: withPrograms('makeImage'),
+    checkImage: withPrograms('checkImage'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),
     [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),
   };
 }
 
-type RunningPrograms = 'mountAll' | 'makeImage';
+type RunningPrograms = 'mountAll' | 'makeImage' | 'checkImage';
 
 type Unmount<K extends 'unmount' | 'unmountRecursive'> = (
   request: Requests[K],

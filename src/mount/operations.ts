@@ -6,6 +6,7 @@ import { fstatfs } from '../sys/syscalls.ts';
 import { apply } from './apply.ts';
 import { MountError, toMountError } from './errors.ts';
 import { beginPrograms, type ProgramOptions, type Programs } from './fuse/programs.ts';
+import { type CheckImageRequest, type CheckImageResult, checkImage } from './image/check.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
 import { inRoot } from './in-root.ts';
 import type { Kernel } from './kernel.ts';
@@ -80,6 +81,7 @@ export interface Requests {
   readonly mountsBelow: PlaceRequest;
   readonly usage: PlaceRequest;
   readonly makeImage: MakeImageRequest;
+  readonly checkImage: CheckImageRequest;
 }
 
 export interface Results {
@@ -93,6 +95,7 @@ export interface Results {
   readonly mountsBelow: readonly MountInfo[];
   readonly usage: Usage;
   readonly makeImage: MakeImageResult;
+  readonly checkImage: CheckImageResult;
 }
 
 export type OperationName = keyof Requests;
@@ -191,6 +194,8 @@ export const operationsOn = (kernel: Kernel): Operations => ({
   },
 
   makeImage: (request) => makeImage(request, kernel),
+
+  checkImage,
 });
 
 /** The failure, with `rolledBack` as true as the undoing makes it. */
