@@ -47,6 +47,7 @@ export function engineOver(carrier: Carrier): Engine {
     mountsBelow: call('mountsBelow'),
     usage: call('usage'),
     makeImage: withPrograms('makeImage'),
+    attachDevice: call('attachDevice'),
     checkImage: withPrograms('checkImage'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),

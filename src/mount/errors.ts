@@ -114,3 +114,13 @@ export function toMountError(error: unknown, rolledBack: boolean): MountError {
   const errno = error instanceof SyscallError ? error.code : undefined;
   return new MountError({ reason, message, rolledBack, errno }, { cause: error });
 }
+
+/** The failure, with `rolledBack` as true as the undoing makes it. */
+export function afterUndo(failure: MountError, undo: DisposableStack): MountError {
+  try {
+    undo.dispose();
+    return failure;
+  } catch {
+    return new MountError({ ...failure.toInit(), rolledBack: false }, { cause: failure });
+  }
+}

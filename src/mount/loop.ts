@@ -54,12 +54,17 @@ export function attachLoop(path: string, options: LoopOptions = {}): LoopDevice 
 
 /** The same for an image that is open. @param path for messages */
 export function attachImage(image: Fd, path: string, options: LoopOptions = {}): LoopDevice {
+  using _lock = lockImage(image, path, options.patienceMs);
+  return attachLocked(image, path, options);
+}
+
+/** The same for one that the caller has locked (lockImage()), for as long as what comes next needs it. */
+export function attachLocked(image: Fd, path: string, options: LoopOptions = {}): LoopDevice {
   const wanted = { readOnly: false, autoclear: true, blockSize: 0, offset: 0, sizeLimit: 0, ...options };
   checkRange(image, path, wanted);
   using held = new DisposableStack();
   using file = openBacking(image, path, wanted.readOnly);
   const identity = identityOf(image);
-  using _lock = lockImage(image, path, options.patienceMs);
   const found = findLoops(identity, held);
   const decision = decide(found, wanted);
   if (decision.do === 'refuse') {

@@ -4,9 +4,16 @@ import { statSync } from 'node:fs';
 import { hasErrno } from '../sys/errors.ts';
 import { fstatfs } from '../sys/syscalls.ts';
 import { apply } from './apply.ts';
-import { MountError, toMountError } from './errors.ts';
+import { afterUndo, MountError, toMountError } from './errors.ts';
 import { beginPrograms, type ProgramOptions, type Programs } from './fuse/programs.ts';
 import { type CheckImageRequest, type CheckImageResult, checkImage } from './image/check.ts';
+import {
+  type AttachDeviceRequest,
+  type AttachDeviceResult,
+  attachDevice,
+  isDeviceAt,
+  letGo,
+} from './image/device.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
 import { inRoot } from './in-root.ts';
 import type { Kernel } from './kernel.ts';
@@ -51,7 +58,8 @@ export interface UnmountRequest {
   /**
    * An image file, under the name it was mounted by. Its loop device must be free afterwards, or mounted elsewhere in
    * this mount namespace; that is asked also when nothing is mounted at the target any more, so that a call that
-   * failed (busy) can be repeated. Without it only the loop device of what is unmounted now is looked after.
+   * failed (busy) can be repeated. Without it only the loop device of what is unmounted now is looked after, and that of
+   * a target of attachDevice() stays: with it, the last target of the image lets the device go.
    */
   readonly image?: string;
 }
@@ -81,6 +89,7 @@ export interface Requests {
   readonly mountsBelow: PlaceRequest;
   readonly usage: PlaceRequest;
   readonly makeImage: MakeImageRequest;
+  readonly attachDevice: AttachDeviceRequest;
   readonly checkImage: CheckImageRequest;
 }
 
@@ -95,6 +104,7 @@ export interface Results {
   readonly mountsBelow: readonly MountInfo[];
   readonly usage: Usage;
   readonly makeImage: MakeImageResult;
+  readonly attachDevice: AttachDeviceResult;
   readonly checkImage: CheckImageResult;
 }
 
@@ -133,14 +143,17 @@ export const operationsOn = (kernel: Kernel): Operations => ({
     const { target: spec, lazy = false, force = false, all = false, remove } = request;
     const programs = beginPrograms(request.programs);
     let count = 0;
+    let wasDevice = false;
     try {
       const devices = request.image === undefined ? [] : borrowedFor(request.image);
       try {
         using target = openTarget(spec);
         for (;;) {
           const device = lazy ? undefined : borrowedBy(target, spec);
+          const isDevice = isDeviceAt(target);
           if (!unmountTop(target, { lazy, force, programs })) break;
           count++;
+          wasDevice ||= isDevice;
           if (device) devices.push(device);
           if (!all) break;
         }
@@ -148,6 +161,7 @@ export const operationsOn = (kernel: Kernel): Operations => ({
       } catch (error) {
         if (!isGone(error)) throw error;
       }
+      if (request.image !== undefined && (wasDevice || count === 0)) devices.push(...letGo(request.image));
       // Lazily unmounted, a device is free when the last user goes.
       if (!lazy) expectReleased(devices);
       return count;
@@ -196,17 +210,9 @@ export const operationsOn = (kernel: Kernel): Operations => ({
   makeImage: (request) => makeImage(request, kernel),
 
   checkImage,
-});
 
-/** The failure, with `rolledBack` as true as the undoing makes it. */
-function afterUndo(failure: MountError, undo: DisposableStack): MountError {
-  try {
-    undo.dispose();
-    return failure;
-  } catch {
-    return new MountError({ ...failure.toInit(), rolledBack: false }, { cause: failure });
-  }
-}
+  attachDevice: (request) => attachDevice(request, kernel),
+});
 
 /** What undoes one mount of a set. `mounted` collects the places that it mounts at. */
 function takingBack({ options }: Mount, at: Target, mounted: Set<string>, programs: Programs): () => void {

@@ -50,12 +50,25 @@ export function borrowedBy(target: Target, spec: TargetSpec): Borrowed | undefin
 
 /** The devices of an image that may be renamed or deleted since. */
 export function borrowedFor(path: string): Borrowed[] {
-  const names = [path, `${path} (deleted)`];
-  return boundLoops().flatMap((number) => {
-    const found = names.includes(fileOf(number)) ? borrowed(`loop${number}`) : undefined;
+  return loopsNamed(path).flatMap((number) => {
+    const found = borrowed(`loop${number}`);
     return found === undefined ? [] : [found];
   });
 }
+
+/** The devices whose file has, or had, this name. */
+export function loopsNamed(path: string): number[] {
+  const names = [path, `${path} (deleted)`];
+  return boundLoops().filter((number) => names.includes(fileOf(number)));
+}
+
+/** Whether there are devices without autoclear, which somebody must let go. */
+export function hasStayingLoops(): boolean {
+  return boundLoops().some((number) => textOf(number, 'autoclear') === '0');
+}
+
+/** A device that is to be free when its last user has gone. Undefined when it is, or is meant to stay. */
+export const borrowedDevice = (number: number): Borrowed | undefined => borrowed(`loop${number}`);
 
 /**
  * Waits for a moment until the devices are free, or mounted elsewhere in this mount namespace.
@@ -73,14 +86,27 @@ export function expectReleased(devices: readonly Borrowed[]): void {
 
 function isKept(device: Borrowed): boolean {
   const now = borrowed(`loop${device.number}`);
-  return (
-    now !== undefined && isSameImage(now, device) && !readMountinfo().some((mount) => uses(mount, device))
-  );
+  return now !== undefined && isSameImage(now, device) && !isShown(device.number);
 }
 
-function uses({ device, source }: MountInfo, { numbers, number }: Borrowed): boolean {
-  return device === numbers || source === loopPath(number);
+/** Whether a mount of this namespace is a filesystem on the device, or shows its node at another place. */
+export function isShown(number: number): boolean {
+  const device = { number, numbers: numbersOf(number) };
+  return readMountinfo().some((mount) => uses(mount, device));
 }
+
+/** A bind mount of the node has no trace of the device but its name in /dev: `/loop3`, or `/loop3//deleted`. */
+const NODE_TYPES: ReadonlySet<string> = new Set(['devtmpfs', 'tmpfs']);
+
+function uses(
+  { device, source, type, root }: MountInfo,
+  { numbers, number }: Pick<Borrowed, 'numbers' | 'number'>,
+): boolean {
+  if (device === numbers || source === loopPath(number)) return true;
+  return NODE_TYPES.has(type) && basename(root.replace(/\/\/deleted$/, '')) === `loop${number}`;
+}
+
+const numbersOf = (number: number): string => readFileSync(`/sys/block/loop${number}/dev`, 'utf8').trimEnd();
 
 function borrowed(name: string): Borrowed | undefined {
   const [, digits] = /^loop(\d+)$/.exec(name) ?? [];
@@ -89,14 +115,16 @@ function borrowed(name: string): Borrowed | undefined {
   const found = inspectLoop(Number(digits), look);
   if (found === undefined || !found.autoclear) return undefined;
   const { number, device, inode } = found;
-  const numbers = readFileSync(`/sys/block/${name}/dev`, 'utf8').trimEnd();
-  return { number, device, inode, file: fileOf(number), numbers };
+  return { number, device, inode, file: fileOf(number), numbers: numbersOf(number) };
 }
 
-/** The name of the backing file; empty for a device that has none (any more). */
-function fileOf(number: number): string {
+/** The name of the backing file. */
+const fileOf = (number: number): string => textOf(number, 'backing_file');
+
+/** What the kernel shows of a device; empty for one that has no file (any more). */
+function textOf(number: number, attribute: string): string {
   try {
-    return readFileSync(`/sys/block/loop${number}/loop/backing_file`, 'utf8').replace(/\n$/, '');
+    return readFileSync(`/sys/block/loop${number}/loop/${attribute}`, 'utf8').replace(/\n$/, '');
   } catch {
     return '';
   }

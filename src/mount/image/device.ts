@@ -1,0 +1,124 @@
+// An image as a block device at a target file, for who wants no filesystem.
+//
+//   attach    the image gets a loop device that stays (no autoclear: nothing mounts it, and a bind mount of its node
+//             does not open it), or the one that it has; the node is bound onto the target
+//   unmount   of the last target lets the device go: told the image, it looks for devices of that file
+//
+// A crash between the two leaves a device that the next attach uses, and that an unmount lets go. Both are done under
+// the lock of the image, so that none lets go what another is about to bind.
+import { readFileSync } from 'node:fs';
+import { S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
+import type { Fd } from '../../sys/fd.ts';
+import { loopClear } from '../../sys/loop.ts';
+import { statx } from '../../sys/syscalls.ts';
+import { apply } from '../apply.ts';
+import { afterUndo, invalidMount, MountError, toMountError } from '../errors.ts';
+import type { Kernel } from '../kernel.ts';
+import { findLoops, inspectLoop } from '../loop/devices.ts';
+import { identityOf, kindOf, openImage } from '../loop/image.ts';
+import { lockImage } from '../loop/lock.ts';
+import { type Borrowed, borrowedDevice, hasStayingLoops, isShown, loopsNamed } from '../loop/release.ts';
+import { attachLocked } from '../loop.ts';
+import { plan } from '../plan.ts';
+import { openTarget, type Target, type TargetSpec } from '../target.ts';
+
+export interface AttachDeviceRequest {
+  /** An image file, which gets a loop device; or a block device, which is bound as it is. */
+  readonly image: string;
+  /** A file. */
+  readonly target: TargetSpec;
+  /** Of the loop device. A block device that can be written cannot be shown read-only: that is refused. */
+  readonly readOnly: boolean;
+  /** Make the target when it is missing; it is removed again if the attach fails. */
+  readonly create?: boolean;
+}
+
+export interface AttachDeviceResult {
+  /** `/dev/loop3`. */
+  readonly device: string;
+}
+
+/** Never `nodev`, also where /dev has it: what is shown must be usable. */
+const OPTIONS = ['dev', 'nosuid', 'noexec'];
+
+/** @throws MountError (bad-target, and as attachLoop()) */
+export function attachDevice(request: AttachDeviceRequest, kernel: Kernel): AttachDeviceResult {
+  const undo = new DisposableStack();
+  using held = new DisposableStack();
+  try {
+    const image = held.use(openImage(request.image));
+    const target = held.use(openTarget(request.target));
+    if (request.create && target.create('file')) undo.defer(() => target.remove('file'));
+    if (kindOf(image) === 'block device') {
+      expectMode(image, request);
+      bind(image, target, kernel);
+      return { device: request.image };
+    }
+    held.use(lockImage(image, request.image));
+    const options = { readOnly: request.readOnly, autoclear: false };
+    const device = held.use(attachLocked(image, request.image, options));
+    if (!device.reused) undo.defer(() => loopClear(device.fd));
+    bind(device.fd, target, kernel);
+    return { device: device.path };
+  } catch (error) {
+    throw afterUndo(toMountError(error, true), undo);
+  }
+}
+
+/** By its descriptor: the node under its name might be another one by now. */
+function bind(device: Fd, target: Target, kernel: Kernel): void {
+  const source = `/proc/self/fd/${device.number}`;
+  apply(plan({ type: 'bind', source, options: OPTIONS }, kernel), target, kernel);
+}
+
+/** What is written to a device is not asked for the flags of the mount that its node is on. */
+function expectMode(device: Fd, { image, readOnly }: AttachDeviceRequest): void {
+  const { specialMajor, specialMinor } = statx(device, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
+  if (!readOnly || readFileSync(`/sys/dev/block/${specialMajor}:${specialMinor}/ro`, 'utf8').startsWith('1'))
+    return;
+  throw invalidMount(
+    `${image} is a block device that can be written, and cannot be shown read-only; make it so (blockdev --setro), or use it writable`,
+  );
+}
+
+/** Whether what the target shows is a device. */
+export function isDeviceAt(target: Target): boolean {
+  try {
+    return (target.stat(STATX_MASK.STATX_BASIC_STATS).mode & S_IF.S_IFMT) === S_IF.S_IFBLK;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Lets go of the devices of an image that were attached to stay and that no mount here shows any more. Those that
+ * somebody still has open are free when he closes them: they are returned.
+ * @param path the image, under the name that it was attached by
+ */
+export function letGo(path: string): Borrowed[] {
+  // So that a call about any other image does not ask its filesystem, nor wait for its lock.
+  if (!hasStayingLoops()) return [];
+  const cleared: number[] = [];
+  {
+    using held = new DisposableStack();
+    for (const { number, autoclear, fd } of devicesOf(path, held)) {
+      if (autoclear || isShown(number)) continue;
+      loopClear(fd);
+      cleared.push(number);
+    }
+  }
+  return cleared.flatMap((number) => borrowedDevice(number) ?? []);
+}
+
+/** By the file, locked; by the name of it alone, when it is deleted: then nobody can attach it anew. */
+function devicesOf(path: string, held: DisposableStack) {
+  try {
+    const image = held.use(openImage(path));
+    if (kindOf(image) !== 'file') return [];
+    held.use(lockImage(image, path));
+    return findLoops(identityOf(image), held);
+  } catch (error) {
+    if (!(error instanceof MountError) || error.reason !== 'source-not-found') throw error;
+    return loopsNamed(path).flatMap((number) => inspectLoop(number, held) ?? []);
+  }
+}

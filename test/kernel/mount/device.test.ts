@@ -1,0 +1,224 @@
+// Images as block devices at a target file.
+import {
+  closeSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  readSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { expect } from 'chai';
+import { attachLoop, detachLoop, loopDevicesOf } from '../../../src/mount/loop.ts';
+import { type TemporaryDirectory, temporaryDirectory, writeFiles } from '../../support/fixtures.ts';
+import { makeTinyImage, sparseFile } from '../../support/images.ts';
+import { codeOf, describeEngines, failureOf, mountAt } from './engines.ts';
+
+const MIB = 2 ** 20;
+
+describeEngines('an image as a device', (bench) => {
+  const attach = (image: string, target: string, options: { readOnly?: boolean; create?: boolean } = {}) =>
+    bench.engine.attachDevice({ image, target: { path: target }, readOnly: false, create: true, ...options });
+  const unmount = (image: string, target: string) =>
+    bench.engine.unmount({ target: { path: target }, image, remove: 'file' });
+
+  function imageIn(place: TemporaryDirectory): string {
+    sparseFile(place.at('image'), MIB);
+    return place.at('image');
+  }
+
+  it('is read and written at the target, and let go with it', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    const { device } = await attach(image, target);
+    expect(loopDevicesOf(image)).to.deep.equal([device]);
+    expect(statSync(target).rdev).to.equal(statSync(device).rdev);
+    write(target, 4096, 'written to the device');
+    expect(readFileSync(image).toString('latin1', 4096, 4117)).to.equal('written to the device');
+    expect(await unmount(image, target)).to.equal(1);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expect(codeOf(() => statSync(target))).to.equal('ENOENT');
+  });
+
+  it('is found there, and its node can be opened: no nodev', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    const { device } = await attach(image, target);
+    const found = await bench.engine.lookup({ target: { path: target } });
+    expect(found.is === 'mount-point' && found.mount.root).to.equal(device.replace('/dev', ''));
+    expect(mountAt(target).options).to.include.members(['nosuid', 'noexec']).and.not.include('nodev');
+    await unmount(image, target);
+  });
+
+  it('is read-only as a device', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    await attach(image, target, { readOnly: true });
+    expect(codeOf(() => write(target, 0, 'x'))).to.be.oneOf(['EACCES', 'EPERM', 'EROFS']);
+    closeSync(openSync(target, 'r'));
+    await unmount(image, target);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+  });
+
+  it('is one device for all targets of the file, whatever its name, until the last one goes', async () => {
+    using place = temporaryDirectory();
+    const [image, first, second] = [imageIn(place), place.at('first'), place.at('second')];
+    linkSync(image, place.at('link'));
+    const { device } = await attach(image, first);
+    expect(await attach(place.at('link'), second)).to.deep.equal({ device });
+    await unmount(image, first);
+    expect(loopDevicesOf(image)).to.deep.equal([device]);
+    write(second, 0, 'still there');
+    await unmount(place.at('link'), second);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+  });
+
+  it('is refused otherwise than it is used already', async function () {
+    using place = temporaryDirectory();
+    const image = makeTinyImage(this, place.at('image'));
+    const target = place.at('target');
+    await bench.mount({ type: 'ext4', source: image, options: ['loop'] }, place.at('mounted'));
+    const refused = { reason: 'image-in-use', rolledBack: true } as const;
+    await failureOf(attach(image, target), refused);
+    await bench.unmount(place.at('mounted'));
+    await attach(image, target);
+    await failureOf(attach(image, place.at('other'), { readOnly: true }), refused);
+    const mount = bench.mount({ type: 'ext4', source: image, options: ['loop'] }, place.at('mounted'));
+    await failureOf(mount, { reason: 'image-in-use' });
+    expect(codeOf(() => statSync(place.at('other')))).to.equal('ENOENT');
+    await unmount(image, target);
+  });
+
+  it('stays attached when the unmount does not name it, and is let go by one that does', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    const { device } = await attach(image, target);
+    expect(await bench.unmount(target)).to.equal(1);
+    expect(loopDevicesOf(image)).to.deep.equal([device]);
+    expect(await unmount(image, target)).to.equal(0);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+  });
+
+  it('has the device that an attach left when it was killed', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    const left = attachLoop(image, { autoclear: false });
+    left[Symbol.dispose]();
+    expect(await attach(image, target)).to.deep.equal({ device: left.path });
+    await unmount(image, target);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+  });
+
+  it('leaves nothing when it cannot be shown', async () => {
+    using place = temporaryDirectory();
+    const image = imageIn(place);
+    writeFiles(place.path, { 'directory/': '' });
+    for (const [name, create] of [
+      ['directory', true],
+      ['directory', false],
+      ['missing', false],
+      ['no/where', true],
+    ] as const) {
+      await failureOf(attach(image, place.at(name), { create }), { reason: 'bad-target', rolledBack: true });
+      expect(loopDevicesOf(image)).to.deep.equal([]);
+    }
+    await failureOf(attach(place.at('none'), place.at('target')), { reason: 'source-not-found' });
+    expect(codeOf(() => statSync(place.at('target')))).to.equal('ENOENT');
+  });
+
+  it('is in use while somebody has it open by another name, and free when he closes it', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    const { device } = await attach(image, target);
+    const user = openSync(device, 'r');
+    try {
+      const { message } = await failureOf(unmount(image, target), { reason: 'busy', rolledBack: false });
+      expect(message).to.include(device).and.to.include('has the device open');
+      await failureOf(unmount(image, target), { reason: 'busy' });
+      readSync(user, Buffer.alloc(512), 0, 512, 0);
+    } finally {
+      closeSync(user);
+    }
+    expect(await unmount(image, target)).to.equal(0);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+  });
+
+  it('stays at a target that somebody has open', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    const { device } = await attach(image, target);
+    const user = openSync(target, 'r');
+    try {
+      const request = { target: { path: target }, image };
+      await failureOf(bench.engine.unmount(request, { timeoutMs: 500 }), {
+        reason: 'busy',
+        rolledBack: true,
+      });
+      expect(loopDevicesOf(image)).to.deep.equal([device]);
+    } finally {
+      closeSync(user);
+    }
+    expect(await unmount(image, target)).to.equal(1);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+  });
+
+  it('is let go also when the file is deleted', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    const { device } = await attach(image, target);
+    unlinkSync(image);
+    await unmount(image, target);
+    expect(codeOf(() => readFileSync(`/sys/block${device.replace('/dev', '')}/loop/backing_file`))).to.equal(
+      'ENOENT',
+    );
+  });
+
+  it('may be a block device, which is shown as it is and never let go', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    using attached = loopOf(image);
+    expect(await attach(attached.path, target)).to.deep.equal({ device: attached.path });
+    write(target, 0, 'written');
+    await failureOf(attach(attached.path, place.at('other'), { readOnly: true }), {
+      reason: 'invalid-mount',
+    });
+    expect(codeOf(() => statSync(place.at('other')))).to.equal('ENOENT');
+    await unmount(attached.path, target);
+    expect(loopDevicesOf(image)).to.deep.equal([attached.path]);
+  });
+
+  it('is attached and let go by many at the same time', async () => {
+    using place = temporaryDirectory();
+    const image = imageIn(place);
+    const rounds = Array.from({ length: 6 }, (_, i) => place.at(`target-${i}`)).map(async (target) => {
+      for (let i = 0; i < 3; i++) {
+        await attach(image, target);
+        write(target, 0, 'there');
+        await unmount(image, target);
+      }
+    });
+    await Promise.all(rounds);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+  });
+});
+
+/** A device that stays, as an administrator would attach it. */
+function loopOf(image: string): Disposable & { readonly path: string } {
+  const device = attachLoop(image, { autoclear: false });
+  device[Symbol.dispose]();
+  return { path: device.path, [Symbol.dispose]: () => detachLoop(device.number, device.image) };
+}
+
+function write(path: string, at: number, text: string): void {
+  const file = openSync(path, 'r+');
+  try {
+    const block = Buffer.alloc(512);
+    block.write(text);
+    writeSync(file, block, 0, block.length, at);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
