@@ -48,6 +48,7 @@ export function engineOver(carrier: Carrier): Engine {
     usage: call('usage'),
     makeImage: withPrograms('makeImage'),
     attachDevice: call('attachDevice'),
+    grow: call('grow'),
     checkImage: withPrograms('checkImage'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),

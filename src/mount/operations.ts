@@ -14,6 +14,7 @@ import {
   isDeviceAt,
   letGo,
 } from './image/device.ts';
+import { type GrowRequest, type GrowResult, grow } from './image/grow.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
 import { inRoot } from './in-root.ts';
 import type { Kernel } from './kernel.ts';
@@ -90,6 +91,7 @@ export interface Requests {
   readonly usage: PlaceRequest;
   readonly makeImage: MakeImageRequest;
   readonly attachDevice: AttachDeviceRequest;
+  readonly grow: GrowRequest;
   readonly checkImage: CheckImageRequest;
 }
 
@@ -105,6 +107,7 @@ export interface Results {
   readonly usage: Usage;
   readonly makeImage: MakeImageResult;
   readonly attachDevice: AttachDeviceResult;
+  readonly grow: GrowResult;
   readonly checkImage: CheckImageResult;
 }
 
@@ -212,6 +215,8 @@ export const operationsOn = (kernel: Kernel): Operations => ({
   checkImage,
 
   attachDevice: (request) => attachDevice(request, kernel),
+
+  grow: (request) => grow(request, kernel),
 });
 
 /** What undoes one mount of a set. `mounted` collects the places that it mounts at. */

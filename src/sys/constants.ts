@@ -180,6 +180,7 @@ export const LOOP = {
   LOOP_CLR_FD: 0x4c01,
   LOOP_SET_STATUS64: 0x4c04,
   LOOP_GET_STATUS64: 0x4c05,
+  LOOP_SET_CAPACITY: 0x4c07,
   LOOP_SET_DIRECT_IO: 0x4c08,
   LOOP_SET_BLOCK_SIZE: 0x4c09,
   LOOP_CONFIGURE: 0x4c0a,
@@ -188,6 +189,17 @@ export const LOOP = {
 
 /** `lo_flags` of struct loop_info64. */
 export const LO_FLAGS = { LO_FLAGS_READ_ONLY: 1, LO_FLAGS_AUTOCLEAR: 4, LO_FLAGS_DIRECT_IO: 16 } as const;
+
+/** ioctls that make a mounted filesystem larger (fs/ext4/ext4.h, fs/xfs/libxfs/xfs_fs.h, linux/btrfs.h). */
+export const RESIZE = {
+  EXT4_IOC_RESIZE_FS: 0x40086610,
+  XFS_IOC_FSGEOMETRY_V1: 0x80705864,
+  XFS_IOC_FSGROWFSDATA: 0x4010586e,
+  BTRFS_IOC_RESIZE: 0x50009403,
+} as const;
+
+/** A bit of the capability sets in /proc/self/status (capabilities(7)). */
+export const CAP_SYS_RESOURCE = 24;
 
 /** File types, as `stat` has them in the mode and mknod(2) takes them (inode(7)). */
 export const S_IF = {

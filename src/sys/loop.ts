@@ -53,6 +53,11 @@ export function loopSetBlockSize(device: Fd, bytes: number): void {
   loopIoctl(device, LOOP.LOOP_SET_BLOCK_SIZE, bytes);
 }
 
+/** After the file has grown: so has the device. */
+export function loopSetCapacity(device: Fd): void {
+  loopIoctl(device, LOOP.LOOP_SET_CAPACITY, 0);
+}
+
 /** Takes the file away; while others have the device open, when the last of them closes it. */
 export function loopClear(device: Fd): void {
   loopIoctl(device, LOOP.LOOP_CLR_FD, 0);

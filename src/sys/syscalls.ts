@@ -39,6 +39,7 @@ import {
   PROPAGATION,
   PROT,
   RENAME_NOREPLACE,
+  RESIZE,
   RESOLVE,
   SEEK_END,
   STATMOUNT,
@@ -169,6 +170,8 @@ export const loopIoctlStruct = syscall(
   [fd, oneOf(LOOP), memory(showLoopStruct)],
   nothing,
 );
+/** ioctl(2) of a filesystem that is mounted, with a structure of its own (RESIZE). */
+export const resizeIoctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, oneOf(RESIZE), memory()], number);
 const fstatfsCall = syscall('fstatfs', { x64: 138, arm64: 44 }, [fd, memory()], nothing);
 
 // --- processes, for the short-lived child of a new user namespace (userns/create.ts) ---

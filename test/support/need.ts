@@ -2,7 +2,7 @@
 // at once and kept for the end of the run (hooks.ts). Where CI is set nothing may be missing: a suite that
 // skips itself green would prove nothing.
 
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
 export interface Skipped {
@@ -21,6 +21,17 @@ export function needTool(context: Mocha.Context, tool: string, why: string): voi
 /** Skips the test or hook unless it runs as root. */
 export function needRoot(context: Mocha.Context, why: string): void {
   if (process.getuid?.() !== 0) miss(context, `not root: ${why}`);
+}
+
+/** Skips the test or hook unless it has the capability of this number (capabilities(7)). */
+export function needCapability(context: Mocha.Context, bit: number, why: string): void {
+  if (!hasCapability(bit)) miss(context, `no capability ${bit}: ${why}`);
+}
+
+/** Root often lacks some, in a container. */
+export function hasCapability(bit: number): boolean {
+  const [, effective = '0'] = /^CapEff:\s*(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+  return ((BigInt(`0x${effective}`) >> BigInt(bit)) & 1n) === 1n;
 }
 
 /** Skips the test or hook unless the file is there. */
