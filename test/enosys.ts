@@ -6,6 +6,8 @@ import { fileURLToPath } from 'node:url';
 const MASKED = ['open_tree', 'move_mount', 'fsopen', 'mount_setattr', 'openat2', 'statmount'];
 const SUITES = [
   'bind',
+  'device',
+  'grow',
   'lookup',
   'overlay',
   'recursive',

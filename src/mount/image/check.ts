@@ -21,7 +21,7 @@ import { failureText, IMAGE_PATH, runTool, type Tool } from './tool.ts';
 export interface CheckImageRequest {
   /** An image file or a block device. */
   readonly path: string;
-  /** What it holds (default: what blkid finds). */
+  /** What it holds (default, and `auto`: what blkid finds). */
   readonly filesystem?: string;
   /** Where the checker is looked for, and how long it may take. */
   readonly programs?: ProgramOptions;
@@ -47,7 +47,10 @@ const NO_RANGE = { offset: 0, sizeLimit: 0 };
 export function checkImage({ path, filesystem, programs }: CheckImageRequest): CheckImageResult {
   const within = beginPrograms(programs);
   using image = openImage(path);
-  const type = filesystem ?? findFilesystemType(image, path, NO_RANGE);
+  const type =
+    filesystem === undefined || filesystem === 'auto'
+      ? findFilesystemType(image, path, NO_RANGE)
+      : filesystem;
   const checker = CHECKERS[type];
   if (checker === undefined) return { is: 'skipped', because: `${type} is not checked before it is mounted` };
   // Until the checker has ended, so that nobody attaches the image meanwhile: the checker gets the locked file.

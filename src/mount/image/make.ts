@@ -59,7 +59,7 @@ const MAKERS: { readonly [F in MadeFilesystem]: Maker } = {
 export function makeImage(request: MakeImageRequest, kernel: Kernel): MakeImageResult {
   const maker = checkRequest(request, kernel);
   try {
-    return { made: make(request, maker) };
+    return { made: make(request, maker, kernel) };
   } catch (error) {
     // What was made could not be taken away.
     if (error instanceof SuppressedError) throw toMountError(error.suppressed, false);
@@ -67,7 +67,8 @@ export function makeImage(request: MakeImageRequest, kernel: Kernel): MakeImageR
   }
 }
 
-function make({ path: image, bytes, filesystem, root, programs }: MakeImageRequest, maker: Maker): boolean {
+function make(request: MakeImageRequest, maker: Maker, kernel: Kernel): boolean {
+  const { path: image, bytes, filesystem, root, programs } = request;
   const within = beginPrograms(programs);
   const name = path.basename(image);
   using directory = openDirectory(image);
@@ -80,7 +81,7 @@ function make({ path: image, bytes, filesystem, root, programs }: MakeImageReque
     const message = `no image ${image} was made: ${failureText(maker, ran)}`;
     throw new MountError({ reason: 'program-failed', message, rolledBack: true });
   }
-  if (root !== undefined) giveRoot(file.fd, { name, type: filesystem, root });
+  if (root !== undefined) giveRoot(file.fd, { name, type: filesystem, root, kernel });
   return file.publish();
 }
 

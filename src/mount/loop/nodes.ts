@@ -33,14 +33,14 @@ export const loopPath = (number: number): string => `/dev/loop${number}`;
 
 /** @param access O_RDWR, or 0 for reading, which is enough to keep a device as it is */
 export function openLoop(number: number, access: number): Fd {
-  const [major, minor] = numbersOf(number);
+  const [major, minor] = loopNumbers(number);
   return openNode({ path: loopPath(number), type: S_IF.S_IFBLK, major, minor }, access);
 }
 
 const known = new Map<number, readonly [major: number, minor: number]>();
 
 /** Fixed while the driver is loaded. Not computed: with partitions (loop.max_part) the minor is not the number. */
-function numbersOf(number: number): readonly [major: number, minor: number] {
+export function loopNumbers(number: number): readonly [major: number, minor: number] {
   const before = known.get(number);
   if (before) return before;
   const [major, minor] = readFileSync(`/sys/block/loop${number}/dev`, 'utf8').split(':').map(Number);

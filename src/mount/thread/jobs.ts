@@ -15,6 +15,11 @@ export interface Jobs {
   };
   /** An overlay of detached mounts, as a detached mount: its descriptor. Closes none of those it was given. */
   readonly assembleOverlay: { readonly args: OverlayParts; readonly result: number };
+  /** The root directory of a filesystem on a block device, mounted where nobody sees it until that is closed. */
+  readonly openFilesystem: {
+    readonly args: { readonly major: number; readonly minor: number; readonly type: string };
+    readonly result: number;
+  };
 }
 
 export interface OverlayParts {

@@ -7,6 +7,7 @@ import { Fd } from '../../sys/fd.ts';
 import { chdir, fchdir, mount, pivotRoot, umount2, unshare } from '../../sys/syscalls.ts';
 import { assembleOverlay } from './assemble.ts';
 import type { Job } from './jobs.ts';
+import { openFilesystem } from './open-filesystem.ts';
 import type { Answer, ThreadData } from './thread.ts';
 
 const { kind, port, signal } = workerData as ThreadData;
@@ -37,6 +38,8 @@ function run(job: Job): unknown {
     }
     case 'assembleOverlay':
       return assembleOverlay(job.args);
+    case 'openFilesystem':
+      return openFilesystem(job.args);
   }
 }
 

@@ -39,6 +39,7 @@ for (const [name, make] of Object.entries(ENGINES)) {
       using place = temporaryDirectory();
       const path = fresh(place);
       expect(await engine.checkImage({ path })).to.deep.equal({ is: 'clean' });
+      expect(await engine.checkImage({ path, filesystem: 'auto' })).to.deep.equal({ is: 'clean' });
       expect(await engine.checkImage({ path, filesystem: 'ext4' })).to.deep.equal({ is: 'clean' });
     });
 

@@ -1,4 +1,5 @@
 // Images as block devices at a target file.
+import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   fsyncSync,
@@ -10,10 +11,13 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
+import { localEngine } from '../../../src/mount/engine.ts';
 import { attachLoop, detachLoop, loopDevicesOf } from '../../../src/mount/loop.ts';
 import { type TemporaryDirectory, temporaryDirectory, writeFiles } from '../../support/fixtures.ts';
 import { makeTinyImage, sparseFile } from '../../support/images.ts';
+import { needRoot, needTool } from '../../support/need.ts';
 import { codeOf, describeEngines, failureOf, mountAt } from './engines.ts';
 
 const MIB = 2 ** 20;
@@ -202,6 +206,45 @@ describeEngines('an image as a device', (bench) => {
     await Promise.all(rounds);
     expect(loopDevicesOf(image)).to.deep.equal([]);
   });
+});
+
+describe('a process that shows an image as a device and is killed', function () {
+  this.timeout(120_000);
+
+  before(function () {
+    needRoot(this, 'loop devices take CAP_SYS_ADMIN');
+    needTool(this, 'strace', 'it kills the process at a system call');
+  });
+
+  const fixture = fileURLToPath(new URL('./attach-device.fixture.ts', import.meta.url));
+  const calls: readonly (readonly [api: 'modern' | 'classic', call: string])[] = [
+    ...['flock', 'open_tree', 'mount_setattr', 'move_mount'].map((call) => ['modern', call] as const),
+    ...['flock', 'mount'].map((call) => ['classic', call] as const),
+  ];
+  for (const [api, call] of calls) {
+    it(`at ${call}, ${api}, leaves one device at most, for the next attach and its unmount`, async () => {
+      await using engine = localEngine();
+      let kills = 0;
+      for (let nth = 1; ; nth++) {
+        using place = temporaryDirectory();
+        const [image, target] = [place.at('image'), place.at('target')];
+        sparseFile(image, MIB);
+        const inject = `inject=${call}:signal=SIGKILL:when=${nth}`;
+        const strace = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject];
+        const { status } = spawnSync('strace', [...strace, process.execPath, fixture, api, image, target]);
+        const left = loopDevicesOf(image);
+        expect(left).to.have.length.lessThan(2);
+        const request = { image, target: { path: target } };
+        const { device } = await engine.attachDevice({ ...request, readOnly: false, create: true });
+        if (left.length > 0) expect(left).to.deep.equal([device]);
+        await engine.unmount({ ...request, all: true });
+        expect(loopDevicesOf(image)).to.deep.equal([]);
+        if (status === 0) break;
+        kills++;
+      }
+      expect(kills).to.be.greaterThan(0);
+    });
+  }
 });
 
 /** A device that stays, as an administrator would attach it. */
