@@ -8,9 +8,10 @@ const MAY_IMPORT = {
   policy: ['volume', 'mount', 'userns'],
   journal: ['sys'],
   observe: ['sys'],
+  kubernetes: ['sys'],
   rpc: ['observe'],
   identity: ['rpc', 'observe'],
-  node: ['volume', 'policy', 'journal', 'mount', 'userns', 'observe', 'rpc'],
+  node: ['volume', 'policy', 'journal', 'mount', 'userns', 'observe', 'kubernetes', 'rpc'],
 };
 
 /** What `volume` and `policy` may see of the engine: data and pure functions, nothing that calls the kernel. */

@@ -2,6 +2,10 @@
 import type { Config } from './config.ts';
 import { identityHandlers } from './identity/service.ts';
 import { openJournal } from './journal/journal.ts';
+import { findAccess } from './kubernetes/access.ts';
+import { kubernetesApi } from './kubernetes/api.ts';
+import { podEvents } from './kubernetes/events.ts';
+import { podLookup } from './kubernetes/pods.ts';
 import { processEngine } from './mount/engine/processes.ts';
 import { volumeLocks } from './node/locks.ts';
 import { toStatus } from './node/reasons.ts';
@@ -25,6 +29,15 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     }),
   );
   const engine = started.use(processEngine({ processes: ENGINE_PROCESSES }));
+  const api = started.use(kubernetesApi(findAccess({ environment: process.env })));
+  const events = started.use(
+    podEvents({
+      api,
+      component: config.driverName,
+      host: config.nodeId,
+      onProblem: (problem) => log.warn(problem),
+    }),
+  );
   let ready = false;
   const identity = identityHandlers({
     name: config.driverName,
@@ -37,6 +50,8 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     engine,
     journal,
     locks: volumeLocks(),
+    pods: podLookup({ api }),
+    events,
   });
   started.use(
     await serveUnix({

@@ -1,5 +1,7 @@
 // What the handlers of the Node service work with.
 import type { Journal } from '../journal/journal.ts';
+import type { PodEvents } from '../kubernetes/events.ts';
+import type { PodLookup } from '../kubernetes/pods.ts';
 import type { Engine } from '../mount/engine.ts';
 import type { TargetSpec } from '../mount/target.ts';
 import type { CallContext } from '../rpc/context.ts';
@@ -12,6 +14,8 @@ export interface NodeDependencies {
   readonly engine: Engine;
   readonly journal: Journal;
   readonly locks: VolumeLocks;
+  readonly pods: PodLookup;
+  readonly events: PodEvents;
 }
 
 export function placeOf(path: string, { kubeletDir }: NodeDependencies): TargetSpec {

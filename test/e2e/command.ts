@@ -48,7 +48,7 @@ export function expectFailure({ status, stdout, stderr }: CommandResult, message
  * or the many short ones would spend their time on that; not where coverage is measured, which it would blur.
  */
 export function plainEnvironment(): NodeJS.ProcessEnv {
-  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('CSI_IDMAP_'));
+  const own = Object.entries(process.env).filter(([name]) => !/^(CSI_IDMAP_|KUBE)/.test(name));
   const cache = process.env.NODE_V8_COVERAGE ? {} : { NODE_COMPILE_CACHE: COMPILE_CACHE };
   return { ...Object.fromEntries(own), ...cache };
 }

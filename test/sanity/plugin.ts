@@ -63,7 +63,7 @@ const stopMs = 20_000;
 
 /** Settings of the machine's user are not to change what the plugin does here. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CSI_IDMAP_')));
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(CSI_IDMAP_|KUBE)/.test(name)));
 }
 
 async function ready(child: ChildProcess, socket: string): Promise<void> {

@@ -1,0 +1,57 @@
+// What production runs: main.mjs, and what it starts by itself, the engine's child process and its thread. koffi stays
+// outside, for its native module.
+import { readFileSync } from 'node:fs';
+import { type BuildResult, build, type Plugin } from 'esbuild';
+
+export interface BundleOptions {
+  /** Not written: for tests, which look at the result. */
+  readonly write: boolean;
+}
+
+export async function bundle({ write }: BundleOptions): Promise<BuildResult<{ metafile: true }>> {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+  return build({
+    entryPoints: {
+      main: 'src/main.ts',
+      'engine-process': 'src/mount/engine/engine-process.ts',
+      'thread-worker': 'src/mount/thread/thread-worker.ts',
+    },
+    outdir: 'dist',
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    // What is loaded when it is needed, a command or the Kubernetes client, is in a chunk of its own.
+    splitting: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'esm',
+    external: ['koffi'],
+    plugins: [onlyWhatIsUsed('@kubernetes/client-node')],
+    define: { BUNDLED_VERSION: JSON.stringify(version) },
+    // CommonJS packages inside the bundle ask for Node's own modules through `require`.
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    },
+    legalComments: 'linked',
+    logLevel: 'warning',
+    metafile: true,
+    write,
+  });
+}
+
+/**
+ * Leaves out the files of a package that nothing uses: it could say so itself, by `sideEffects: false`. The Kubernetes
+ * client has a class for each type of the API, 4 MB of them; its one side effect is a polyfill for Node 18.
+ */
+function onlyWhatIsUsed(name: string): Plugin {
+  const asked = Symbol(name);
+  return {
+    name: `only what is used of ${name}`,
+    setup({ onResolve, resolve }) {
+      onResolve({ filter: /./ }, async ({ path, pluginData, ...from }) => {
+        const isInside = from.importer.includes(`/node_modules/${name}/`) && path.startsWith('.');
+        if (pluginData === asked || !(isInside || path === name)) return undefined;
+        return { ...(await resolve(path, { ...from, pluginData: asked })), sideEffects: false };
+      });
+    },
+  };
+}
