@@ -2,6 +2,7 @@
 // (`--node-id`, `CSI_IDMAP_NODE_ID`), read into one frozen object. A flag wins over its variable.
 import { hostname } from 'node:os';
 import path from 'node:path';
+import { type HttpAddress, parseAddress } from './observe/address.ts';
 import { parseEndpoint } from './rpc/endpoint.ts';
 
 export interface Config {
@@ -11,6 +12,8 @@ export interface Config {
   readonly driverName: string;
   readonly kubeletDir: string;
   readonly stateDir: string;
+  /** Where metrics and health are served, if they are. */
+  readonly metricsAddress: HttpAddress | undefined;
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   readonly logFormat: 'json' | 'text';
 }
@@ -64,6 +67,14 @@ export const OPTIONS: { readonly [K in keyof Config]: OptionRow<Config[K]> } = {
     fallback: ({ kubeletDir, driverName }) =>
       path.join(kubeletDir ?? OPTIONS.kubeletDir.fallback({}), 'plugins', driverName ?? 'idmap.csi.dev'),
     parse: absolutePath,
+  },
+  metricsAddress: {
+    flag: 'metrics-address',
+    placeholder: 'HOST:PORT',
+    meaning:
+      'where to serve /metrics, /healthz and /readyz over HTTP; :PORT for all addresses (default: nowhere)',
+    fallback: () => '',
+    parse: parseAddress,
   },
   logLevel: {
     flag: 'log-level',

@@ -1,7 +1,7 @@
 // The composition root of `serve`: builds everything, listens, and shuts down in the opposite order.
 import type { Config } from './config.ts';
 import { identityHandlers } from './identity/service.ts';
-import { openJournal } from './journal/journal.ts';
+import { type Journal, openJournal } from './journal/journal.ts';
 import { findAccess } from './kubernetes/access.ts';
 import { kubernetesApi } from './kubernetes/api.ts';
 import { podEvents } from './kubernetes/events.ts';
@@ -10,10 +10,12 @@ import { processEngine } from './mount/engine/processes.ts';
 import { volumeLocks } from './node/locks.ts';
 import { toStatus } from './node/reasons.ts';
 import { nodeHandlers } from './node/service.ts';
+import { serveHttp } from './observe/http.ts';
 import type { Logger } from './observe/logger.ts';
+import { type LabelsOf, type Metrics, noMetrics } from './observe/metrics.ts';
 import { IdentityService, NodeService } from './rpc/generated/csi.ts';
 import { serveUnix } from './rpc/server.ts';
-import { toImplementation } from './rpc/service.ts';
+import { type Observation, toImplementation } from './rpc/service.ts';
 import { VERSION } from './version.ts';
 
 /** Kernel work in parallel: mounts are short, and a node has few cores to spare for them. */
@@ -22,12 +24,20 @@ const ENGINE_PROCESSES = 2;
 /** Resolves when the socket accepts calls. Disposing it ends running calls first, the state's lock last. */
 export async function startServer(config: Config, log: Logger): Promise<AsyncDisposable> {
   await using started = new AsyncDisposableStack();
+  let ready = false;
+  const isReady = () => ready;
+  // First, and so the last to end: it tells whether the rest is there.
+  const metrics = await startMetrics(config, { isReady, log, started });
   const journal = started.use(
     await openJournal({
       stateDir: config.stateDir,
-      onSetAside: (file, problem) => log.warn('a record cannot be read and was set aside', { file, problem }),
+      onSetAside: (file, problem) => {
+        log.warn('a record cannot be read and was set aside', { file, problem });
+        metrics.count('csi_idmap_recovered_records_total', { outcome: 'set-aside' });
+      },
     }),
   );
+  metrics.gauge('csi_idmap_mounts', () => mountsOf(journal));
   const engine = started.use(processEngine({ processes: ENGINE_PROCESSES }));
   const api = started.use(kubernetesApi(findAccess({ environment: process.env })));
   const events = started.use(
@@ -38,12 +48,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
       onProblem: (problem) => log.warn(problem),
     }),
   );
-  let ready = false;
-  const identity = identityHandlers({
-    name: config.driverName,
-    version: VERSION,
-    isReady: () => ready,
-  });
+  const identity = identityHandlers({ name: config.driverName, version: VERSION, isReady });
   const node = nodeHandlers({
     nodeId: config.nodeId,
     kubeletDir: config.kubeletDir,
@@ -52,7 +57,11 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     locks: volumeLocks(),
     pods: podLookup({ api }),
     events,
+    metrics,
   });
+  const observe = ({ method, code, seconds }: Observation) =>
+    metrics.observe('csi_idmap_operations_seconds', { method, grpc_status_code: code }, seconds);
+  const options = { log, toStatus, observe };
   started.use(
     await serveUnix({
       path: config.socket,
@@ -60,15 +69,18 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
       services: [
         {
           definition: IdentityService,
-          implementation: toImplementation(IdentityService, identity, { log, toStatus }),
+          implementation: toImplementation(IdentityService, identity, options),
         },
-        { definition: NodeService, implementation: toImplementation(NodeService, node, { log, toStatus }) },
+        { definition: NodeService, implementation: toImplementation(NodeService, node, options) },
       ],
     }),
   );
   // Ready when the engine answers: its processes start, and the kubelet directory can be looked at.
   await engine.lookup({ target: { path: config.kubeletDir } });
   ready = true;
+  started.defer(() => {
+    ready = false;
+  });
   log.info('ready', {
     socket: config.socket,
     driver: config.driverName,
@@ -76,4 +88,35 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     nodeId: config.nodeId,
   });
   return started.move();
+}
+
+interface MetricsOptions {
+  readonly isReady: () => boolean;
+  readonly log: Logger;
+  /** Gets what has to be ended. */
+  readonly started: AsyncDisposableStack;
+}
+
+async function startMetrics(
+  { metricsAddress: address }: Config,
+  { isReady, log, started }: MetricsOptions,
+): Promise<Metrics> {
+  if (address === undefined) return noMetrics;
+  const { prometheusMetrics } = await import('./observe/prometheus.ts');
+  const metrics = prometheusMetrics();
+  started.use(await serveHttp({ address, metrics, isReady, log }));
+  return metrics;
+}
+
+type MountLabels = LabelsOf<'csi_idmap_mounts'>;
+
+/** Also of what there is none: a series that is missing and one that is zero look different in a graph. */
+function mountsOf(journal: Journal): (readonly [MountLabels, number])[] {
+  const records = journal.all();
+  return (['stage', 'publish'] as const).flatMap((kind) =>
+    (['intended', 'done'] as const).map((state) => {
+      const some = records.filter((record) => record.kind === kind && record.state === state);
+      return [{ kind, state }, some.length] as const;
+    }),
+  );
 }

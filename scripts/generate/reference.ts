@@ -2,6 +2,7 @@
 // the program does.
 import { OPTIONS, variableOf } from '../../src/config.ts';
 import { REASONS } from '../../src/node/reasons.ts';
+import { METRICS } from '../../src/observe/metrics.ts';
 import { FEATURES } from '../../src/sys/features.ts';
 import { KEYS } from '../../src/volume/keys.ts';
 
@@ -9,6 +10,7 @@ const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
   'docs/errors.md': errorsPage,
   'docs/kernel-features.md': kernelFeaturesPage,
+  'docs/metrics.md': metricsPage,
   'docs/volume-context.md': volumeContextPage,
 };
 
@@ -61,6 +63,24 @@ function kernelFeaturesPage(): string {
 the version: distributions backport, and seccomp filters take away.
 
 ${table(['feature', 'since Linux', 'needed for', 'without it', 'how it is found out'], rows)}`;
+}
+
+function metricsPage(): string {
+  const rows = Object.entries(METRICS).map(([name, { type, help, labels }]) => [
+    `\`${name}\``,
+    type,
+    help,
+    Object.entries(labels)
+      .map(([label, meaning]) => `\`${label}\`: ${meaning}`)
+      .join('<br>'),
+  ]);
+  return `${head('Metrics', 'src/observe/metrics.ts')}
+With \`--metrics-address HOST:PORT\` the driver serves \`/metrics\` for Prometheus; \`/healthz\`, which only says that the
+process answers and never looks at a volume; and \`/readyz\`, which is 200 when the driver is ready and 503 when it is
+not. There is no TLS and no password: give it an address that only those reach who may read it. Beside the metrics of
+the table come prom-client's \`process_*\` and \`nodejs_*\`.
+
+${table(['metric', 'type', 'meaning', 'labels'], rows)}`;
 }
 
 function volumeContextPage(): string {

@@ -14,6 +14,7 @@ import { fileNameOf, formatRecord, parseRecord, type RecordKey, type VolumeRecor
 
 export interface Journal extends Disposable {
   find(key: RecordKey): VolumeRecord | undefined;
+  all(): VolumeRecord[];
   /** All records of a volume. */
   of(volumeId: string): VolumeRecord[];
   /** All records of a path, whichever volume is there. */
@@ -39,6 +40,7 @@ export async function openJournal({ stateDir, onSetAside }: JournalOptions): Pro
   const held = lock.move();
   return {
     find: (key) => records.get(fileNameOf(key)),
+    all: () => [...records.values()],
     of: (volumeId) => [...records.values()].filter((record) => record.volumeId === volumeId),
     at: (path) => [...records.values()].filter((record) => record.path === path),
     async put(fields) {

@@ -4,6 +4,7 @@ import type { PodEvents } from '../kubernetes/events.ts';
 import type { PodLookup } from '../kubernetes/pods.ts';
 import type { Engine } from '../mount/engine.ts';
 import type { TargetSpec } from '../mount/target.ts';
+import type { Metrics } from '../observe/metrics.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { VolumeLocks } from './locks.ts';
 
@@ -16,6 +17,7 @@ export interface NodeDependencies {
   readonly locks: VolumeLocks;
   readonly pods: PodLookup;
   readonly events: PodEvents;
+  readonly metrics: Metrics;
 }
 
 export function placeOf(path: string, { kubeletDir }: NodeDependencies): TargetSpec {

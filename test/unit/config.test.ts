@@ -93,6 +93,27 @@ const ROWS: { readonly [K in keyof Config]: Row } = {
     ],
     wrong: [['kubelet', /must be an absolute path/]],
   },
+  metricsAddress: {
+    flag: 'metrics-address',
+    variable: 'CSI_IDMAP_METRICS_ADDRESS',
+    fallback: undefined,
+    values: [
+      ['127.0.0.1:9810', { host: '127.0.0.1', port: 9810 }],
+      ['[::1]:9810', { host: '::1', port: 9810 }],
+      ['localhost:0', { host: 'localhost', port: 0 }],
+      [':65535', { host: '', port: 65_535 }],
+      ['', undefined],
+    ],
+    wrong: [
+      ['9810', /must be HOST:PORT/],
+      ['127.0.0.1', /must be HOST:PORT/],
+      ['127.0.0.1:', /must be HOST:PORT/],
+      ['127.0.0.1:65536', /must be HOST:PORT/],
+      ['::1:9810', /must be HOST:PORT/],
+      ['[localhost]:9810', /must be HOST:PORT/],
+      ['http://127.0.0.1:9810', /must be HOST:PORT/],
+    ],
+  },
   logLevel: {
     flag: 'log-level',
     variable: 'CSI_IDMAP_LOG_LEVEL',
@@ -132,18 +153,18 @@ describe('the configuration', () => {
         expect(variableOf(flag)).to.equal(variable);
       });
 
-      it(`is ${fallback} by default`, () => expect(readConfig({}, {})[key]).to.equal(fallback));
+      it(`is ${fallback} by default`, () => expect(readConfig({}, {})[key]).to.deep.equal(fallback));
 
       for (const [text, value] of values) {
         it(`takes ${text.slice(0, 40)}, from either`, () => {
-          expect(readConfig({ [flag]: text }, {})[key]).to.equal(value);
-          expect(readConfig({}, { [variable]: text })[key]).to.equal(value);
+          expect(readConfig({ [flag]: text }, {})[key]).to.deep.equal(value);
+          expect(readConfig({}, { [variable]: text })[key]).to.deep.equal(value);
         });
       }
 
       it('wins over the variable, which is then not even read', () => {
         const [[text, value] = ['', '']] = values;
-        expect(readConfig({ [flag]: text }, { [variable]: '\0 nonsense' })[key]).to.equal(value);
+        expect(readConfig({ [flag]: text }, { [variable]: '\0 nonsense' })[key]).to.deep.equal(value);
       });
 
       for (const [text, message] of wrong) {

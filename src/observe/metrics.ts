@@ -1,0 +1,71 @@
+// What the driver counts: one table, from which docs/metrics.md is made, and the interface by which other rooms
+// count. A new metric is a row here and a call there; names and labels are checked by the compiler.
+//
+// Labels have few values, never a volume, a pod or a path: each combination is kept until the driver ends.
+
+interface MetricRow {
+  readonly type: 'counter' | 'gauge' | 'histogram';
+  readonly help: string;
+  /** Name -> what it tells. */
+  readonly labels: Readonly<Record<string, string>>;
+  /** Of a histogram: upper bounds. */
+  readonly buckets?: readonly number[];
+}
+
+export const METRICS = {
+  csi_idmap_operations_seconds: {
+    type: 'histogram',
+    help: 'Duration of the calls of kubelet',
+    labels: {
+      method: 'path of the RPC, `/csi.v1.Node/NodePublishVolume`',
+      grpc_status_code: 'as in the log: `OK`, `INVALID_ARGUMENT`',
+    },
+    // A bind takes milliseconds; kubelet gives up after two minutes.
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120],
+  },
+  csi_idmap_mounts: {
+    type: 'gauge',
+    help: 'Volumes that the driver has mounted, or was about to, by its records',
+    labels: {
+      kind: '`stage`: once on the node; `publish`: for a pod',
+      state: '`done`, or `intended` while a call is under way and after one that could not be undone',
+    },
+  },
+  csi_idmap_recovered_records_total: {
+    type: 'counter',
+    help: 'Records of an earlier driver that were not simply true when this one started',
+    labels: { outcome: '`finished`, `undone`, `removed`, or `set-aside` when it could not be read' },
+  },
+  csi_idmap_user_namespace_publish_total: {
+    type: 'counter',
+    help: 'Volumes published for pods with a user namespace of their own',
+    labels: { path: 'how the pod gets its owners: `plain` (by the runtime), `nri`, `nested`' },
+  },
+  csi_idmap_userns_record_waits_total: {
+    type: 'counter',
+    help: "Waits for kubelet's record of a pod's user namespace",
+    labels: { outcome: '`completed`, `unpublished` when the pod went first, `expired`, `failed`' },
+  },
+} as const satisfies Record<`csi_idmap_${string}`, MetricRow>;
+
+type Table = typeof METRICS;
+
+export type MetricName<Type extends MetricRow['type']> = {
+  [Name in keyof Table]: Table[Name]['type'] extends Type ? Name : never;
+}[keyof Table];
+
+export type LabelsOf<Name extends keyof Table> = Readonly<Record<keyof Table[Name]['labels'], string>>;
+
+/** Counting never fails what is counted. */
+export interface Metrics {
+  count<Name extends MetricName<'counter'>>(name: Name, labels: LabelsOf<Name>, by?: number): void;
+  observe<Name extends MetricName<'histogram'>>(name: Name, labels: LabelsOf<Name>, value: number): void;
+  /** `read` is asked at each scrape, and must not block. */
+  gauge<Name extends MetricName<'gauge'>>(
+    name: Name,
+    read: () => Iterable<readonly [labels: LabelsOf<Name>, value: number]>,
+  ): void;
+}
+
+/** Where nobody looks at them. */
+export const noMetrics: Metrics = { count() {}, observe() {}, gauge() {} };
