@@ -1,5 +1,5 @@
 // The metrics as Prometheus reads them, by prom-client. To be imported by `import()` where they are asked for: with
-// the library the driver has 13 MB more (measured, bundled, on Node 24).
+// the library the driver has 3 MB more (measured, bundled, on Node 24: 76 MB in place of 73).
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { METRICS, type Metrics } from './metrics.ts';
 
