@@ -103,3 +103,4 @@ const ownerTimes = await measure(
   5,
 );
 console.log(report(`${FILES} files shown with another owner`, ownerTimes));
+await import('./userns.ts');

@@ -2,38 +2,45 @@
 // error says whether that succeeded.
 import { SyscallError } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
+import type { UserNamespaces } from '../userns/cache.ts';
 import { MountError, toMountError } from './errors.ts';
 import { beginPrograms, type Programs } from './fuse/programs.ts';
 import type { Kernel } from './kernel.ts';
 import type { Explanation, Slot, Workplace } from './steps/row.ts';
+import { userNamespacesOn } from './steps/userns.ts';
 import { STEPS, type Step } from './steps.ts';
 import type { Target } from './target.ts';
 
-/** @throws MountError */
+/**
+ * @param userNamespaces where they are had from; by default none is kept
+ * @throws MountError
+ */
 export function apply(
   steps: readonly Step[],
   target: Target,
   kernel: Pick<Kernel, 'has'>,
   programs: Programs = beginPrograms(),
+  userNamespaces: UserNamespaces = userNamespacesOn(kernel, { limit: 0 }),
 ): void {
-  const slots = new Map<Slot, Fd>();
+  const slots = new Map<Slot, { readonly fd: Fd; readonly owner: Disposable }>();
   const rest = [...steps];
   const workplace: Workplace = {
     target,
     kernel,
     programs,
+    userNamespaces,
     get(slot) {
-      const fd = slots.get(slot);
-      if (fd === undefined) throw new Error(`the plan reads the slot ${slot} before it is filled`);
-      return fd;
+      const filled = slots.get(slot);
+      if (filled === undefined) throw new Error(`the plan reads the slot ${slot} before it is filled`);
+      return filled.fd;
     },
-    put(slot, fd) {
+    put(slot, fd, owner = fd) {
       if (slots.has(slot)) throw new Error(`the plan fills the slot ${slot} twice`);
-      slots.set(slot, fd);
+      slots.set(slot, { fd, owner });
     },
     replace(slot, fd) {
-      slots.get(slot)?.[Symbol.dispose]();
-      slots.set(slot, fd);
+      slots.get(slot)?.owner[Symbol.dispose]();
+      slots.set(slot, { fd, owner: fd });
     },
     insert: (more) => rest.unshift(...more),
   };
@@ -47,7 +54,7 @@ export function apply(
   } catch (error) {
     throw explain(error, current, undo(done, workplace));
   } finally {
-    for (const fd of [...slots.values()].reverse()) fd[Symbol.dispose]();
+    for (const { owner } of [...slots.values()].reverse()) owner[Symbol.dispose]();
   }
 }
 

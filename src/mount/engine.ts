@@ -7,6 +7,7 @@ import { MountError, toMountError } from './errors.ts';
 import { within } from './fuse/programs.ts';
 import { type KernelOptions, kernelHere } from './kernel.ts';
 import { type OperationName, operationsOn, type Requests, type Results } from './operations.ts';
+import { userNamespacesOn } from './steps/userns.ts';
 
 export interface CallOptions {
   /** How long to wait for the answer, in ms (default 60,000). After it the outcome is unknown. */
@@ -138,7 +139,9 @@ async function whileBusy<R>(
 }
 
 export function localEngine(options: KernelOptions = {}): Engine {
-  const operations = operationsOn(kernelHere(options));
+  const kernel = kernelHere(options);
+  const userNamespaces = userNamespacesOn(kernel);
+  const operations = operationsOn(kernel, userNamespaces);
   return engineOver({
     async call(operation, request) {
       try {
@@ -147,6 +150,8 @@ export function localEngine(options: KernelOptions = {}): Engine {
         throw toMountError(error, false);
       }
     },
-    async [Symbol.asyncDispose]() {},
+    async [Symbol.asyncDispose]() {
+      userNamespaces[Symbol.dispose]();
+    },
   });
 }

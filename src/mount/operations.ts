@@ -3,6 +3,7 @@
 import { statSync } from 'node:fs';
 import { hasErrno } from '../sys/errors.ts';
 import { fstatfs } from '../sys/syscalls.ts';
+import type { UserNamespaces } from '../userns/cache.ts';
 import { apply } from './apply.ts';
 import { afterUndo, MountError, toMountError } from './errors.ts';
 import { beginPrograms, type ProgramOptions, type Programs } from './fuse/programs.ts';
@@ -23,6 +24,7 @@ import { borrowedBy, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
+import { userNamespacesOn } from './steps/userns.ts';
 import { openTarget, type Target, type TargetKind, type TargetSpec } from './target.ts';
 import { unmountTree } from './unmount/recursive.ts';
 import { unmountTop } from './unmount.ts';
@@ -115,7 +117,11 @@ export type OperationName = keyof Requests;
 
 export type Operations = { readonly [K in OperationName]: (request: Requests[K]) => Results[K] };
 
-export const operationsOn = (kernel: Kernel): Operations => ({
+/** @param userNamespaces of this engine; by default none is kept */
+export const operationsOn = (
+  kernel: Kernel,
+  userNamespaces: UserNamespaces = userNamespacesOn(kernel, { limit: 0 }),
+): Operations => ({
   /** Mounts all or nothing. */
   mountAll(request): undefined {
     const plans = request.mounts.map((mount) => ({ mount, steps: plan(mount, kernel) }));
@@ -134,7 +140,7 @@ export const operationsOn = (kernel: Kernel): Operations => ({
         const at = mount.target
           ? places.use(inRoot(root, mount.target, { create, undo, keep: places }))
           : root;
-        apply(steps, at, kernel, programs);
+        apply(steps, at, kernel, programs, userNamespaces);
         undo.defer(takingBack(mount, at, mounted, programs));
       }
     } catch (error) {

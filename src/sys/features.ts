@@ -1,6 +1,7 @@
 // What the engine wants of a kernel: one row a feature, with how it is found out, since which kernel it exists,
 // what needs it and what happens without. Feeds `doctor` and docs/kernel-features.md. Found out by trying, never
 // from the version: distributions backport, and seccomp takes away.
+import { cloneChild } from './cloned-child.ts';
 import {
   AT_FDCWD,
   LOOP,
@@ -180,6 +181,16 @@ export const FEATURES = {
     how: 'pidfd_open() of this process',
     probe: () => {
       using _self = pidfdOpen(process.pid, 0);
+    },
+  },
+  'clone-pidfd': {
+    since: '5.2',
+    neededFor: 'user namespaces without starting a program',
+    without: 'unshare(1) is started for each: some milliseconds, and a program that must be there',
+    essential: false,
+    how: 'clone(CLONE_VM|CLONE_PIDFD) of a child that does nothing, through the C library',
+    probe: () => {
+      using _child = cloneChild(0);
     },
   },
   'pidfd-user-namespace': {

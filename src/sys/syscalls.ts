@@ -49,7 +49,7 @@ import {
   WAIT,
 } from './constants.ts';
 import { hasErrno, SyscallError } from './errors.ts';
-import type { Fd } from './fd.ts';
+import { Fd } from './fd.ts';
 import { showLoopStruct } from './loop-structs.ts';
 import {
   decodeExit,
@@ -172,9 +172,10 @@ export const loopIoctlStruct = syscall(
 );
 /** ioctl(2) of a filesystem that is mounted, with a structure of its own (RESIZE). */
 export const resizeIoctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, oneOf(RESIZE), memory()], number);
+const pipe2 = syscall('pipe2', { x64: 293, arm64: 59 }, [memory(), flags(O)], nothing);
 const fstatfsCall = syscall('fstatfs', { x64: 138, arm64: 44 }, [fd, memory()], nothing);
 
-// --- processes, for the short-lived child of a new user namespace (userns/create.ts) ---
+// --- processes, for the short-lived child of a new user namespace (cloned-child.ts) ---
 export const pidfdOpen = syscall('pidfd_open', 434, [int, int], newFd);
 export const pidfdSendSignal = syscall('pidfd_send_signal', 424, [fd, int, memory(), int], nothing);
 export const waitid = syscall(
@@ -261,12 +262,16 @@ export function mountIdOf(at: Fd): bigint {
   return statx(at, '', STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId;
 }
 
-/** Waits until one of these has something, or the time is over; a signal ends it early. */
-export function poll(entries: readonly PollEntry[], milliseconds: number): void {
+/** Waits until one of these has something, or the time is over (false); a signal ends it early (false). */
+export function poll(entries: readonly PollEntry[], milliseconds: number): boolean {
   try {
-    ppollCall(encodePollfds(entries), entries.length, encodeTimespec(Math.max(0, milliseconds)), null, 8);
+    return (
+      ppollCall(encodePollfds(entries), entries.length, encodeTimespec(Math.max(0, milliseconds)), null, 8) >
+      0
+    );
   } catch (error) {
     if (!hasErrno(error, 'EINTR')) throw error;
+    return false;
   }
 }
 
@@ -275,6 +280,26 @@ export function exitOf(pidfd: Fd): Exit | undefined {
   const siginfo = Buffer.alloc(SIGINFO_SIZE);
   waitid(P_PIDFD, pidfd, siginfo, WAIT.WEXITED | WAIT.WNOHANG | WAIT.WNOWAIT, null);
   return decodeExit(siginfo);
+}
+
+export interface Pipe extends Disposable {
+  readonly read: Fd;
+  readonly write: Fd;
+}
+
+/** Both ends close-on-exec, and closed with it, those that were not before. */
+export function pipe(): Pipe {
+  const ends = Buffer.alloc(8);
+  pipe2(ends, O.O_CLOEXEC);
+  const [read, write] = [new Fd(ends.readInt32LE(0)), new Fd(ends.readInt32LE(4))];
+  return {
+    read,
+    write,
+    [Symbol.dispose]() {
+      write[Symbol.dispose]();
+      read[Symbol.dispose]();
+    },
+  };
 }
 
 /** Statistics of the filesystem behind an fd, O_PATH too. Asks its server, and hangs with it. */

@@ -2,156 +2,123 @@
 //
 // A user namespace is born with a process, so one is made, its namespace is taken, and it is killed:
 //
-//   clone(CLONE_NEWUSER|CLONE_PIDFD|CLONE_VM)  child: libc's sleep(1), on a stack of its own
+//   clone(CLONE_NEWUSER|CLONE_PIDFD|CLONE_VM)   (sys/cloned-child.ts); else unshare(1) (spawned-child.ts)
 //   open /proc/PID/{uid_map,gid_map}            held open: a later reuse of the PID cannot redirect them
 //   ioctl(pidfd, PIDFD_GET_USER_NAMESPACE)      or /proc/PID/ns/user before Linux 6.11
 //   pidfd_send_signal(pidfd, 0)                 proves that all of the above were our child's
 //   write both maps; SIGKILL by pidfd; waitid(P_PIDFD)
 //
-// The child runs no code of ours: it shares our memory (CLONE_VM), so anything but a libc call that needs none
-// of it would race with this thread. All signals are blocked in it from birth, or a Ctrl-C to the process
-// group would run our handlers there. Should we be killed in between, it ends by itself after a second: until
-// then it holds copies of our descriptors.
+// Not proved, because someone killed and reaped the child: once more, with another child.
 import { openSync, writeSync } from 'node:fs';
-import { lastErrno, libcAddress, libcClone } from '../sys/bind.ts';
-import {
-  CLONE,
-  MAP,
-  P_PIDFD,
-  PIDFD_GET_USER_NAMESPACE,
-  PROT,
-  SIG_SETMASK,
-  SIGKILL,
-  WAIT,
-} from '../sys/constants.ts';
-import { hasErrno, SyscallError } from '../sys/errors.ts';
+import { type Child, cloneChild } from '../sys/cloned-child.ts';
+import { CLONE, PIDFD_GET_USER_NAMESPACE } from '../sys/constants.ts';
+import { SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
-import { SIGINFO_SIZE } from '../sys/structs.ts';
-import { ioctl, mmap, munmap, pidfdSendSignal, rtSigprocmask, waitid } from '../sys/syscalls.ts';
-import { formatKernelMap, type UserMapping } from './mapping.ts';
+import { type FeatureName, probeFeature } from '../sys/features.ts';
+import { expectUnreaped, isReaped } from '../sys/pidfd.ts';
+import { ioctl } from '../sys/syscalls.ts';
+import { formatKernelMap, type IdMapping, type UserMapping } from './mapping.ts';
+import { explainNamespace, type MapFile, mapMeaning } from './meanings.ts';
+import { spawnInUserNamespace } from './spawned-child.ts';
 
-const STACK_BYTES = 64 * 1024;
-const CHILD_LIFE_SECONDS = 1n;
+export interface CreateOptions {
+  /** What may be counted on: `clone-pidfd`, `pidfd-user-namespace`. Default: what is found here, tried once. */
+  readonly has?: (feature: FeatureName) => boolean;
+  /** How the child is made. Default: the best way that there is. */
+  readonly start?: () => Child;
+}
+
+/** Whoever kills our child so often will not stop. */
+const TRIES = 10;
 
 /**
  * A new user namespace with this mapping. It lives as long as the fd or a mount that uses it.
  *
- * Needs CAP_SYS_ADMIN, CAP_SETUID and CAP_SETGID in the current user namespace for anything but a mapping of
- * one's own id.
- * @throws SyscallError: EPERM (mapping not permitted), ENOSPC (/proc/sys/user/max_user_namespaces)
+ * Needs CAP_SETUID and CAP_SETGID in the current user namespace for anything but a mapping of one's own id, and
+ * CAP_SETFCAP to map its root (since Linux 5.12).
+ * @throws SyscallError: EPERM (mapping not permitted), ENOSPC (/proc/sys/user/max_user_namespaces), ENOSYS (no pidfd)
  */
-export function createUserNamespace(mapping: UserMapping): Fd {
-  using child = startChild();
-  using uidMap = openProc(child.pid, 'uid_map');
-  using gidMap = openProc(child.pid, 'gid_map');
-  using namespace = namespaceOf(child);
-  pidfdSendSignal(child.pidfd, 0, null, 0);
-  writeMap(uidMap, child.pid, 'uid_map', formatKernelMap(mapping.uid));
-  writeMap(gidMap, child.pid, 'gid_map', formatKernelMap(mapping.gid));
-  return new Fd(namespace.release());
-}
-
-interface Child extends Disposable {
-  readonly pid: number;
-  readonly pidfd: Fd;
-}
-
-function startChild(): Child {
-  using undo = new DisposableStack();
-  const stack = mmap(
-    0n,
-    STACK_BYTES,
-    PROT.PROT_READ | PROT.PROT_WRITE,
-    MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_STACK,
-    -1,
-    0,
-  );
-  undo.defer(() => munmap(stack, STACK_BYTES));
-  const entry = libcAddress('sleep');
-  const pidfdAt = Buffer.alloc(4);
-  const [pid, errno] = withSignalsBlocked(() => {
-    const flags = CLONE.CLONE_VM | CLONE.CLONE_NEWUSER | CLONE.CLONE_PIDFD;
-    const returned = libcClone(
-      entry,
-      stack + BigInt(STACK_BYTES),
-      flags,
-      CHILD_LIFE_SECONDS,
-      pidfdAt,
-      null,
-      null,
-    );
-    return [returned, returned === -1 ? lastErrno() : 0];
-  });
-  if (pid === -1) {
-    throw new SyscallError({
-      syscall: 'clone',
-      args: 'sleep, CLONE_VM|CLONE_NEWUSER|CLONE_PIDFD',
-      errno,
-      ...cloneMeaning(errno),
-    });
-  }
-  const pidfd = undo.use(new Fd(pidfdAt.readInt32LE()));
-  // Runs before the two above: the stack may only be freed when the child is gone for certain.
-  undo.defer(() => {
-    pidfdSendSignal(pidfd, SIGKILL, null, 0);
-    // __WALL because the child has no exit signal, which also keeps it out of sight of libuv's SIGCHLD.
-    waitid(P_PIDFD, pidfd, Buffer.alloc(SIGINFO_SIZE), WAIT.WEXITED | WAIT.__WALL, null);
-  });
-  const owned = undo.move();
-  return { pid, pidfd, [Symbol.dispose]: () => owned.dispose() };
-}
-
-function cloneMeaning(errno: number): { meaning?: string } {
-  const name = new SyscallError({ syscall: '', args: '', errno }).code;
-  const meanings: Readonly<Record<string, string>> = {
-    EPERM: 'making a user namespace is not permitted here; run as root with CAP_SYS_ADMIN',
-    ENOSPC: 'too many user namespaces; raise /proc/sys/user/max_user_namespaces',
-    EUSERS: 'user namespaces are nested too deeply, or there are too many',
-    EINVAL: 'this kernel has no user namespaces (CONFIG_USER_NS), or no CLONE_PIDFD (Linux 5.2)',
-  };
-  const meaning = meanings[name];
-  return meaning === undefined ? {} : { meaning };
-}
-
-/** The signal mask is inherited by the child at clone; this thread gets its own back at once. */
-function withSignalsBlocked<T>(work: () => T): T {
-  const all = Buffer.alloc(8, 0xff);
-  const before = Buffer.alloc(8);
-  rtSigprocmask(SIG_SETMASK, all, before, before.length);
-  try {
-    return work();
-  } finally {
-    rtSigprocmask(SIG_SETMASK, before, null, before.length);
+export function createUserNamespace(mapping: UserMapping, options: CreateOptions = {}): Fd {
+  const { has = hasHere } = options;
+  const { start = has('clone-pidfd') ? cloneInUserNamespace : spawnInUserNamespace } = options;
+  for (let tries = 1; ; tries++) {
+    try {
+      using child = start();
+      return namespaceOfChild(child, mapping, has('pidfd-user-namespace'));
+    } catch (error) {
+      if (!(error instanceof SyscallError) || error.code !== 'ESRCH') throw error;
+      if (tries >= TRIES) {
+        throw error.explain(
+          `the child of the new namespace was killed ${tries} times; find out what kills it`,
+        );
+      }
+    }
   }
 }
 
-function namespaceOf(child: Child): Fd {
+/** The first way; the second is spawnInUserNamespace(). */
+export function cloneInUserNamespace(): Child {
   try {
-    return ioctl(child.pidfd, PIDFD_GET_USER_NAMESPACE, 0);
+    return cloneChild(CLONE.CLONE_NEWUSER);
   } catch (error) {
-    // ENOTTY or EINVAL: the kernel is older than 6.11. The caller's liveness check covers this way too.
-    if (!hasErrno(error, 'ENOTTY', 'EINVAL')) throw error;
-    return new Fd(openSync(`/proc/${child.pid}/ns/user`, 'r'));
+    throw error instanceof SyscallError ? explainNamespace(error) : error;
   }
 }
 
-function openProc(pid: number, name: 'uid_map' | 'gid_map'): Fd {
+/** @throws SyscallError (ESRCH) when what was opened may have been another process's, with the child's number */
+function namespaceOfChild(child: Child, mapping: UserMapping, byPidfd: boolean): Fd {
+  using stack = new DisposableStack();
+  try {
+    const uidMap = stack.use(openMap(child.pid, 'uid_map'));
+    const gidMap = stack.use(openMap(child.pid, 'gid_map'));
+    const namespace = stack.use(byPidfd ? namespaceByPidfd(child.pidfd) : namespaceByProc(child.pid));
+    expectUnreaped(child.pidfd);
+    writeMap(uidMap, child.pid, 'uid_map', mapping.uid);
+    writeMap(gidMap, child.pid, 'gid_map', mapping.gid);
+    return new Fd(namespace.release());
+  } catch (error) {
+    // Whatever the process with this number made of it (ENOENT, EACCES).
+    if (isReaped(child.pidfd)) expectUnreaped(child.pidfd);
+    throw error;
+  }
+}
+
+function namespaceByPidfd(pidfd: Fd): Fd {
+  return ioctl(pidfd, PIDFD_GET_USER_NAMESPACE, 0);
+}
+
+function namespaceByProc(pid: number): Fd {
+  return new Fd(openSync(`/proc/${pid}/ns/user`, 'r'));
+}
+
+function openMap(pid: number, name: MapFile): Fd {
   return new Fd(openSync(`/proc/${pid}/${name}`, 'w'));
 }
 
 /** The kernel takes a map in one write, once (user_namespaces(7)). */
-function writeMap(file: Fd, pid: number, name: string, map: string): void {
+function writeMap(file: Fd, pid: number, name: MapFile, mapping: IdMapping): void {
+  const map = formatKernelMap(mapping);
   try {
     writeSync(file.number, map);
   } catch (error) {
     if (!(error instanceof Error && 'errno' in error && typeof error.errno === 'number')) throw error;
-    throw new SyscallError({
+    const call = new SyscallError({
       syscall: 'write',
       args: `/proc/${pid}/${name}, ${JSON.stringify(map)}`,
       errno: -error.errno,
-      meaning: hasErrno(error, 'EPERM')
-        ? 'this mapping is not permitted: it needs CAP_SETUID and CAP_SETGID, and host ids that exist in this user namespace'
-        : 'the kernel refused the mapping',
     });
+    throw call.explain(mapMeaning(call.code, name, mapping));
   }
+}
+
+/** Found out once: each costs a child or a call. */
+const found = new Map<FeatureName, boolean>();
+
+function hasHere(feature: FeatureName): boolean {
+  const known = found.get(feature);
+  if (known !== undefined) return known;
+  // Where it may not be tried, the call itself says best why.
+  const has = probeFeature(feature).here !== 'no';
+  found.set(feature, has);
+  return has;
 }

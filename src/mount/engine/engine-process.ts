@@ -4,10 +4,12 @@ import { prctl } from '../../sys/syscalls.ts';
 import { toMountError } from '../errors.ts';
 import { type KernelOptions, kernelHere } from '../kernel.ts';
 import { type OperationName, operationsOn, type Requests } from '../operations.ts';
+import { userNamespacesOn } from '../steps/userns.ts';
 import type { Answer, Job } from './processes.ts';
 
 const [options = '{}'] = process.argv.slice(2);
-const operations = operationsOn(kernelHere(JSON.parse(options) as KernelOptions));
+const kernel = kernelHere(JSON.parse(options) as KernelOptions);
+const operations = operationsOn(kernel, userNamespacesOn(kernel));
 const parent = process.ppid;
 // A driver that is killed takes its half-done operations with it: its successor must not meet them.
 prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -6,7 +6,7 @@ import { AT_FDCWD, MOUNT_ATTR, OPEN_TREE, STATX, STATX_MASK } from '../../sys/co
 import type { Fd } from '../../sys/fd.ts';
 import type { MountAttr } from '../../sys/structs.ts';
 import { openTree, openTreeAttr, statx } from '../../sys/syscalls.ts';
-import { createUserNamespace } from '../../userns/create.ts';
+import type { UserNamespaces } from '../../userns/cache.ts';
 import { MappingError, parseIdMapping, type UserMapping } from '../../userns/mapping.ts';
 import { composeMappings } from '../../userns/mapping-algebra.ts';
 import { invalidMount } from '../errors.ts';
@@ -18,16 +18,21 @@ export interface Copied {
 }
 
 /** A new copy of the source with both maps; undefined when the source has none. */
-export function copyWithBothMaps(source: Copied, mapping: UserMapping, attr: MountAttr): Fd | undefined {
+export function copyWithBothMaps(
+  source: Copied,
+  mapping: UserMapping,
+  attr: MountAttr,
+  namespaces: UserNamespaces,
+): Fd | undefined {
   using original = openTree(AT_FDCWD, source.path, OPEN_TREE.OPEN_TREE_CLOEXEC);
   const existing = mapOf(original);
   if (existing === undefined) return undefined;
-  using userns = createUserNamespace(compose(existing, mapping));
+  using userns = namespaces.lease(compose(existing, mapping));
   const flags = OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC;
   return openTreeAttr(original, source.recursive ? flags | OPEN_TREE.AT_RECURSIVE : flags, {
     ...attr,
     set: attr.set | MOUNT_ATTR.MOUNT_ATTR_IDMAP,
-    usernsFd: userns.number,
+    usernsFd: userns.fd.number,
   });
 }
 

@@ -4,6 +4,7 @@
 // are closed when the plan has been carried out or has failed, so a detached mount that never got attached is
 // gone with its descriptor.
 import type { Fd } from '../../sys/fd.ts';
+import type { UserNamespaces } from '../../userns/cache.ts';
 import type { MountReason } from '../errors.ts';
 import type { Programs } from '../fuse/programs.ts';
 import type { Kernel } from '../kernel.ts';
@@ -22,8 +23,11 @@ export interface Workplace {
   /** How programs may be run, and until when. */
   readonly programs: Programs;
   readonly kernel: Pick<Kernel, 'has'>;
+  /** Where user namespaces are had from. */
+  readonly userNamespaces: UserNamespaces;
   get(slot: Slot): Fd;
-  put(slot: Slot, fd: Fd): void;
+  /** @param owner released at the end in place of the descriptor: for one that is borrowed */
+  put(slot: Slot, fd: Fd, owner?: Disposable): void;
   /** Puts another into a filled slot, and closes what was there. */
   replace(slot: Slot, fd: Fd): void;
   /** Steps to be carried out next, before the rest of the plan: for what depends on what a step finds. */

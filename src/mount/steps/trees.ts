@@ -78,7 +78,7 @@ export const treeSteps: Rows<TreeSteps> = {
         const mapping = mappingOf(namespace);
         const canCompose = at.kernel.has('open-tree-attr') && at.kernel.has('statmount');
         if (!hasErrno(error, 'EPERM') || !source || !mapping || !canCompose) throw error;
-        const copy = copyWithBothMaps(source, mapping, attr);
+        const copy = copyWithBothMaps(source, mapping, attr, at.userNamespaces);
         if (copy === undefined) throw error;
         at.replace(on, copy);
       }

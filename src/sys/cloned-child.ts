@@ -1,0 +1,95 @@
+// A child that runs no code of ours and is held by a pidfd: something to be looked at, and killed.
+//
+// It shares our memory (CLONE_VM), so that nothing is copied, and anything but a libc call that needs none of that
+// memory would race with this thread: its entry is libc's sleep(1), on a stack of its own. All signals are blocked in
+// it from birth, or a Ctrl-C to the process group would run our handlers there. It holds copies of our descriptors,
+// locks and listening sockets among them: should we be killed, it ends by itself after a second.
+import { lastErrno, libcAddress, libcClone, renderFlags } from './bind.ts';
+import { CLONE, MAP, P_PIDFD, PROT, SIG_SETMASK, SIGKILL, WAIT } from './constants.ts';
+import { hasErrno, SyscallError } from './errors.ts';
+import { Fd } from './fd.ts';
+import { pidInProc } from './pidfd.ts';
+import { SIGINFO_SIZE } from './structs.ts';
+import { mmap, munmap, pidfdOpen, pidfdSendSignal, rtSigprocmask, waitid } from './syscalls.ts';
+
+const STACK_BYTES = 64 * 1024;
+const LIFE_SECONDS = 1n;
+
+/** Disposed, it is killed, and waited for where that is ours to do. */
+export interface Child extends Disposable {
+  /** As this very /proc counts. */
+  readonly pid: number;
+  readonly pidfd: Fd;
+}
+
+/**
+ * @param flags of CLONE: what it gets of its own
+ * @throws SyscallError: ENOSYS where the kernel has no pidfds
+ */
+export function cloneChild(flags: number): Child {
+  // Before Linux 5.2 clone() takes no notice of CLONE_PIDFD, and the child could only be found by its number.
+  pidfdOpen(process.pid, 0)[Symbol.dispose]();
+  using undo = new DisposableStack();
+  const stack = mmap(
+    0n,
+    STACK_BYTES,
+    PROT.PROT_READ | PROT.PROT_WRITE,
+    MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_STACK,
+    -1,
+    0,
+  );
+  undo.defer(() => munmap(stack, STACK_BYTES));
+  const entry = libcAddress('sleep');
+  const all = flags | CLONE.CLONE_VM | CLONE.CLONE_PIDFD;
+  const pidfdAt = Buffer.alloc(4);
+  const [returned, errno] = withSignalsBlocked(() => {
+    const pid = libcClone(entry, stack + BigInt(STACK_BYTES), all, LIFE_SECONDS, pidfdAt, null, null);
+    return [pid, pid === -1 ? lastErrno() : 0];
+  });
+  if (returned === -1) {
+    throw new SyscallError({ syscall: 'clone', args: `sleep, ${renderFlags(all, CLONE)}`, errno });
+  }
+  const pidfd = undo.use(new Fd(pidfdAt.readInt32LE()));
+  // Runs before the two above: the stack may only be freed when the child is gone for certain.
+  undo.defer(() => {
+    killByPidfd(pidfd);
+    reap(pidfd);
+  });
+  const pid = pidInProc(pidfd);
+  const owned = undo.move();
+  return { pid, pidfd, [Symbol.dispose]: () => owned.dispose() };
+}
+
+/** No error when it has ended, or has been reaped, before. */
+export function killByPidfd(pidfd: Fd): void {
+  try {
+    pidfdSendSignal(pidfd, SIGKILL, null, 0);
+  } catch (error) {
+    if (!hasErrno(error, 'ESRCH')) throw error;
+  }
+}
+
+function reap(pidfd: Fd): void {
+  for (;;) {
+    try {
+      // __WALL because the child has no exit signal, which also keeps it out of sight of libuv's SIGCHLD.
+      waitid(P_PIDFD, pidfd, Buffer.alloc(SIGINFO_SIZE), WAIT.WEXITED | WAIT.__WALL, null);
+      return;
+    } catch (error) {
+      if (hasErrno(error, 'ECHILD')) return;
+      if (!hasErrno(error, 'EINTR')) throw error;
+    }
+  }
+}
+
+/** The signal mask is inherited by the child at clone; this thread gets its own back at once. */
+function withSignalsBlocked<T>(work: () => T): T {
+  const all = Buffer.alloc(8, 0xff);
+  const before = Buffer.alloc(8);
+  rtSigprocmask(SIG_SETMASK, all, before, before.length);
+  try {
+    return work();
+  } finally {
+    rtSigprocmask(SIG_SETMASK, before, null, before.length);
+  }
+}

@@ -1,0 +1,38 @@
+// Process ids that are used again at once: a child that is gone is noticed, however soon another has its number.
+import { execFile } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { expect } from 'chai';
+import { needTool } from '../../support/need.ts';
+import { describeWays } from './ways.ts';
+
+const PID_MAX = '/proc/sys/kernel/pid_max';
+/** The kernel takes no less than 301. */
+const FEW = 400;
+
+describeWays('a child whose process id is reused', ({ without }) => {
+  const before = readFileSync(PID_MAX, 'utf8');
+  // Before Linux 6.14 the limit is the whole machine's.
+  afterEach(() => {
+    if (readFileSync(PID_MAX, 'utf8') !== before) writeFileSync(PID_MAX, before);
+  });
+
+  it('is told from the other process, and made anew', async function () {
+    needTool(this, 'unshare', 'a pid namespace with a limit of its own');
+    const few = `echo ${FEW} >${PID_MAX}; exec "$@"`;
+    const fixture = join(import.meta.dirname, 'reuse.fixture.ts');
+    const { stdout } = await promisify(execFile)('unshare', [
+      ...['--pid', '--fork', '--kill-child', '--mount-proc', '--', 'sh', '-ec', few, 'sh'],
+      ...[process.execPath, fixture, without.join()],
+    ]);
+    const { rounds, always } = JSON.parse(stdout) as {
+      rounds: { starts: number; isForeign: boolean; foreignMap: string }[];
+      always: { starts: number; failure: string };
+    };
+    expect(rounds).to.have.length(10);
+    for (const round of rounds) expect(round).to.deep.equal({ starts: 2, isForeign: false, foreignMap: '' });
+    expect(always.failure).to.match(/= ESRCH: the child of the new namespace was killed 10 times/);
+    expect(always.starts).to.equal(10);
+  });
+});
