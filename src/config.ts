@@ -2,16 +2,35 @@
 // (`--node-id`, `CSI_IDMAP_NODE_ID`), read into one frozen object. A flag wins over its variable.
 import { hostname } from 'node:os';
 import path from 'node:path';
+import { absolutePath, driverName, limited, listOf, oneOf, optional, wholeNumber } from './config-values.ts';
+import type { KernelOptions, MountApi } from './mount/kernel.ts';
 import { type HttpAddress, parseAddress } from './observe/address.ts';
 import { parseEndpoint } from './rpc/endpoint.ts';
+import { type FeatureName, featureNamed } from './sys/features.ts';
 
-export interface Config {
+export interface Config extends Settings {
+  /** What `mountApi` and `disabledFeatures` say, as the engine takes it. */
+  readonly kernel: KernelOptions;
+}
+
+/** What the options say, each by itself. */
+export interface Settings {
   /** Path of the CSI socket. */
   readonly socket: string;
   readonly nodeId: string;
   readonly driverName: string;
   readonly kubeletDir: string;
   readonly stateDir: string;
+  /** The file that says who may mount what; without one the built-in policy does. */
+  readonly policyFile: string | undefined;
+  readonly maxVolumes: number;
+  readonly userNamespaces: 'auto' | 'nri' | 'nested';
+  readonly nriSocket: string;
+  readonly fsgroup: 'idmap' | 'kubelet';
+  readonly fuseMode: 'inline' | 'host';
+  /** See `kernel` of Config. */
+  readonly mountApi: 'auto' | MountApi;
+  readonly disabledFeatures: readonly FeatureName[];
   /** Where metrics and health are served, if they are. */
   readonly metricsAddress: HttpAddress | undefined;
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
@@ -22,6 +41,8 @@ interface OptionRow<T> {
   readonly flag: string;
   readonly placeholder: string;
   readonly meaning: string;
+  /** The value is a list, separated by commas; the flag may be given several times. */
+  readonly list?: true;
   /** As it would be written; undefined where it is worked out (`default` in `meaning`). */
   readonly fallback: (raw: RawConfig) => string;
   /** @throws Error saying what is allowed */
@@ -29,9 +50,9 @@ interface OptionRow<T> {
 }
 
 /** What was given, flags and variables merged, still as text. */
-export type RawConfig = { readonly [K in keyof Config]?: string };
+export type RawConfig = { readonly [K in keyof Settings]?: string };
 
-export const OPTIONS: { readonly [K in keyof Config]: OptionRow<Config[K]> } = {
+export const OPTIONS: { readonly [K in keyof Settings]: OptionRow<Settings[K]> } = {
   socket: {
     flag: 'endpoint',
     placeholder: 'URL',
@@ -51,7 +72,7 @@ export const OPTIONS: { readonly [K in keyof Config]: OptionRow<Config[K]> } = {
     placeholder: 'NAME',
     meaning: 'name of the CSI driver, as in the CSIDriver object',
     fallback: () => 'idmap.csi.dev',
-    parse: parseDriverName,
+    parse: driverName,
   },
   kubeletDir: {
     flag: 'kubelet-dir',
@@ -67,6 +88,68 @@ export const OPTIONS: { readonly [K in keyof Config]: OptionRow<Config[K]> } = {
     fallback: ({ kubeletDir, driverName }) =>
       path.join(kubeletDir ?? OPTIONS.kubeletDir.fallback({}), 'plugins', driverName ?? 'idmap.csi.dev'),
     parse: absolutePath,
+  },
+  policyFile: {
+    flag: 'policy',
+    placeholder: 'FILE',
+    meaning: 'who may mount what, as YAML (default: the built-in policy)',
+    fallback: () => '',
+    parse: optional(absolutePath),
+  },
+  maxVolumes: {
+    flag: 'max-volumes',
+    placeholder: 'NUMBER',
+    meaning: 'how many volumes the scheduler may bring to this node; 0 for any number',
+    fallback: () => '0',
+    // The count of an allocatable in CSINode has 32 bits.
+    parse: wholeNumber(0, 2 ** 31 - 1),
+  },
+  userNamespaces: {
+    flag: 'user-namespaces',
+    placeholder: 'WAY',
+    meaning:
+      "how a pod with hostUsers: false gets a volume that the runtime cannot map: nri (by the runtime's Node Resource Interface), nested (below a small tmpfs) or auto (nri where the runtime has it)",
+    fallback: () => 'auto',
+    parse: oneOf('auto', 'nri', 'nested'),
+  },
+  nriSocket: {
+    flag: 'nri-socket',
+    placeholder: 'PATH',
+    meaning: "the container runtime's socket for NRI plugins",
+    fallback: () => '/var/run/nri/nri.sock',
+    parse: absolutePath,
+  },
+  fsgroup: {
+    flag: 'fsgroup',
+    placeholder: 'WAY',
+    meaning:
+      "who sees to a pod's fsGroup: idmap (the driver, which shows the files as that group's) or kubelet (which changes the owner of every file)",
+    fallback: () => 'idmap',
+    parse: oneOf('idmap', 'kubelet'),
+  },
+  fuseMode: {
+    flag: 'fuse-mode',
+    placeholder: 'MODE',
+    meaning:
+      'where FUSE helpers run: inline (below the driver, and end with it) or host (below fuse-host, and outlive it)',
+    fallback: () => 'inline',
+    parse: oneOf('inline', 'host'),
+  },
+  mountApi: {
+    flag: 'mount-api',
+    placeholder: 'API',
+    meaning:
+      'which system calls make mounts: modern (open_tree(2) and its kin), classic (mount(2)) or auto (what the kernel has)',
+    fallback: () => 'auto',
+    parse: oneOf('auto', 'modern', 'classic'),
+  },
+  disabledFeatures: {
+    flag: 'disable-kernel-feature',
+    placeholder: 'NAME',
+    meaning: 'kernel features to do without, of those that doctor lists; comma-separated (default: none)',
+    list: true,
+    fallback: () => '',
+    parse: listOf(featureNamed),
   },
   metricsAddress: {
     flag: 'metrics-address',
@@ -92,7 +175,7 @@ export const OPTIONS: { readonly [K in keyof Config]: OptionRow<Config[K]> } = {
   },
 };
 
-const KEYS = Object.keys(OPTIONS) as (keyof Config)[];
+const KEYS = Object.keys(OPTIONS) as (keyof Settings)[];
 
 /** `node-id` as the variable that mirrors it. */
 export function variableOf(flag: string): string {
@@ -112,7 +195,7 @@ export function readConfig(
     return [key, flags[flag] ?? environment[variableOf(flag)]] as const;
   });
   const raw: RawConfig = Object.fromEntries(given.filter(([, value]) => value !== undefined));
-  const config = KEYS.map((key) => {
+  const read = KEYS.map((key) => {
     const { flag, parse, fallback } = OPTIONS[key];
     const value = raw[key] ?? fallback(raw);
     try {
@@ -122,33 +205,8 @@ export function readConfig(
       throw new Error(`${name} ${JSON.stringify(value)}: ${error instanceof Error ? error.message : error}`);
     }
   });
-  return Object.freeze(Object.fromEntries(config)) as unknown as Config;
-}
-
-function oneOf<const T extends string>(...allowed: T[]): (text: string) => T {
-  return (text) => {
-    const found = allowed.find((candidate) => candidate === text);
-    if (found === undefined) throw new Error(`must be one of ${allowed.join(', ')}`);
-    return found;
-  };
-}
-
-function absolutePath(text: string): string {
-  if (!path.isAbsolute(text)) throw new Error('must be an absolute path');
-  return path.normalize(text).replace(/(.)\/+$/, '$1');
-}
-
-function limited(bytes: number): (text: string) => string {
-  return (text) => {
-    if (text === '' || Buffer.byteLength(text) > bytes) throw new Error(`must have 1 to ${bytes} bytes`);
-    return text;
-  };
-}
-
-/** CSI, GetPluginInfoResponse.name: domain name notation, at most 63 characters. */
-function parseDriverName(text: string): string {
-  if (text.length > 63 || !/^[a-zA-Z]([-a-zA-Z0-9.]*[a-zA-Z0-9])?$/.test(text)) {
-    throw new Error('must be a domain name of at most 63 characters, such as idmap.csi.dev');
-  }
-  return text;
+  const settings = Object.fromEntries(read) as unknown as Settings;
+  const { mountApi, disabledFeatures: disabled } = settings;
+  const kernel = Object.freeze({ api: mountApi === 'auto' ? undefined : mountApi, disabled });
+  return Object.freeze({ ...settings, kernel });
 }

@@ -10,9 +10,11 @@ const program = new Command('csi-driver-idmap')
   .showHelpAfterError();
 
 const serve = program.command('serve').description('run the plugin until SIGTERM');
-for (const { flag, placeholder, meaning, fallback } of Object.values(OPTIONS)) {
+for (const { flag, placeholder, meaning, list, fallback } of Object.values(OPTIONS)) {
   const shown = /\(default/.test(meaning) ? meaning : `${meaning} (default: ${fallback({})})`;
-  serve.addOption(new Option(`--${flag} <${placeholder}>`, `${shown} [env: ${variableOf(flag)}]`));
+  const option = new Option(`--${flag} <${placeholder}>`, `${shown} [env: ${variableOf(flag)}]`);
+  if (list) option.argParser((text, before?: string) => (before === undefined ? text : `${before},${text}`));
+  serve.addOption(option);
 }
 serve.action(async (options: Record<string, string>) => {
   const { serveCommand } = await import('./cli/serve.ts');

@@ -38,7 +38,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     }),
   );
   metrics.gauge('csi_idmap_mounts', () => mountsOf(journal));
-  const engine = started.use(processEngine({ processes: ENGINE_PROCESSES }));
+  const engine = started.use(processEngine({ processes: ENGINE_PROCESSES, kernel: config.kernel }));
   const api = started.use(kubernetesApi(findAccess({ environment: process.env })));
   const events = started.use(
     podEvents({
@@ -51,6 +51,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   const identity = identityHandlers({ name: config.driverName, version: VERSION, isReady });
   const node = nodeHandlers({
     nodeId: config.nodeId,
+    maxVolumes: config.maxVolumes,
     kubeletDir: config.kubeletDir,
     engine,
     journal,

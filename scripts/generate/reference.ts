@@ -29,7 +29,7 @@ function configurationPage(): string {
   ]);
   return `${head('Configuration', 'src/config.ts')}
 \`csi-driver-idmap serve\` takes each of these as a flag or as an environment variable; the flag wins. A wrong value
-is refused at start, by name.
+is refused at start, by name. A flag whose value is a list may be given several times.
 
 ${table(['flag', 'variable', 'meaning', 'default'], rows)}`;
 }

@@ -6,15 +6,11 @@ import type { KernelOptions, MountApi } from '../mount/kernel.ts';
 import type { Mount } from '../mount/mount.ts';
 import { splitOptions } from '../mount/options.ts';
 import { isFuseType } from '../mount/plan/fuse.ts';
-import { FEATURES, type FeatureName } from '../sys/features.ts';
+import { type FeatureName, featureNamed } from '../sys/features.ts';
 
 /** `-o` may be given several times; each value is a comma-separated list. */
 export function collectOptions(text: string, before: readonly string[] = []): string[] {
-  try {
-    return [...before, ...splitOptions(text)];
-  } catch (error) {
-    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
-  }
+  return [...before, ...accepted(splitOptions, text)];
 }
 
 export interface MountFlags {
@@ -53,10 +49,16 @@ export function withKernelFlags(command: Command): Command {
 }
 
 function collectFeatures(name: string, before: readonly FeatureName[] = []): FeatureName[] {
-  const names = Object.keys(FEATURES) as FeatureName[];
-  const known = names.find((feature) => feature === name);
-  if (known === undefined) throw new InvalidArgumentError(`the features are ${names.join(', ')}`);
-  return [...before, known];
+  return [...before, accepted(featureNamed, name)];
+}
+
+/** What a parser says, said as commander says it. */
+function accepted<T>(parse: (text: string) => T, text: string): T {
+  try {
+    return parse(text);
+  } catch (error) {
+    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 export function kernelOptionsOf({

@@ -10,6 +10,8 @@ import type { VolumeLocks } from './locks.ts';
 
 export interface NodeDependencies {
   readonly nodeId: string;
+  /** 0: the CO decides how many volumes fit. */
+  readonly maxVolumes: number;
   /** Every staging and target path lies below it. */
   readonly kubeletDir: string;
   readonly engine: Engine;

@@ -27,9 +27,8 @@ export function nodeHandlers(deps: NodeDependencies): Handlers<typeof NodeServic
   };
 }
 
-function nodeInfo({ nodeId }: NodeDependencies): NodeGetInfoResponse {
-  // 0: the CO decides how many volumes fit.
-  return { nodeId, maxVolumesPerNode: 0n, accessibleTopology: undefined };
+function nodeInfo({ nodeId, maxVolumes }: NodeDependencies): NodeGetInfoResponse {
+  return { nodeId, maxVolumesPerNode: BigInt(maxVolumes), accessibleTopology: undefined };
 }
 
 function capabilities(): NodeGetCapabilitiesResponse {

@@ -230,6 +230,15 @@ export const FEATURES = {
 } as const satisfies Readonly<Record<string, FeatureRow>>;
 
 export type FeatureName = keyof typeof FEATURES;
+
+/** @throws Error saying which there are */
+export function featureNamed(name: string): FeatureName {
+  const names = Object.keys(FEATURES) as FeatureName[];
+  const known = names.find((feature) => feature === name);
+  if (known === undefined) throw new Error(`the features are ${names.join(', ')}`);
+  return known;
+}
+
 export type Availability =
   | { readonly here: 'yes' }
   | { readonly here: 'no' | 'unknown'; readonly because: string };

@@ -89,7 +89,7 @@ describe('the help', () => {
     expectSuccess(help);
     const shown = help.stdout.replace(/\s+/g, ' ');
     for (const { flag } of Object.values(OPTIONS)) {
-      expect(shown).to.match(new RegExp(` --${flag} <[A-Z]+> .*\\[env: ${variableOf(flag)}\\]`));
+      expect(shown).to.match(new RegExp(` --${flag} <[A-Z:]+> .*\\[env: ${variableOf(flag)}\\]`));
     }
   });
 });

@@ -1,7 +1,7 @@
 // The configuration of `serve`: for each option its default, its variable, its flag, and what it does not take.
 import { hostname } from 'node:os';
 import { expect } from 'chai';
-import { type Config, OPTIONS, readConfig, variableOf } from '../../src/config.ts';
+import { type Config, OPTIONS, readConfig, type Settings, variableOf } from '../../src/config.ts';
 
 interface Row {
   readonly flag: string;
@@ -17,7 +17,7 @@ const level = {
   values: ['error', 'warn', 'info', 'debug'].map((name) => [name, name] as const),
 };
 
-const ROWS: { readonly [K in keyof Config]: Row } = {
+const ROWS: { readonly [K in keyof Settings]: Row } = {
   socket: {
     flag: 'endpoint',
     variable: 'CSI_IDMAP_ENDPOINT',
@@ -93,6 +93,82 @@ const ROWS: { readonly [K in keyof Config]: Row } = {
     ],
     wrong: [['kubelet', /must be an absolute path/]],
   },
+  policyFile: {
+    flag: 'policy',
+    variable: 'CSI_IDMAP_POLICY',
+    fallback: undefined,
+    values: [
+      ['/etc/csi-driver-idmap/policy.yaml', '/etc/csi-driver-idmap/policy.yaml'],
+      ['', undefined],
+    ],
+    wrong: [['policy.yaml', /must be an absolute path/]],
+  },
+  maxVolumes: {
+    flag: 'max-volumes',
+    variable: 'CSI_IDMAP_MAX_VOLUMES',
+    fallback: 0,
+    values: [
+      ['0', 0],
+      ['110', 110],
+      ['2147483647', 2_147_483_647],
+    ],
+    wrong: ['', '-1', '1.5', '1e3', '0x10', 'many', '2147483648', '9'.repeat(40)].map(
+      (text) => [text, /must be a whole number from 0 to 2147483647$/] as const,
+    ),
+  },
+  userNamespaces: {
+    flag: 'user-namespaces',
+    variable: 'CSI_IDMAP_USER_NAMESPACES',
+    fallback: 'auto',
+    values: ['auto', 'nri', 'nested'].map((name) => [name, name] as const),
+    wrong: [['none', /must be one of auto, nri, nested$/]],
+  },
+  nriSocket: {
+    flag: 'nri-socket',
+    variable: 'CSI_IDMAP_NRI_SOCKET',
+    fallback: '/var/run/nri/nri.sock',
+    values: [['/run/nri/nri.sock', '/run/nri/nri.sock']],
+    wrong: [
+      ['nri.sock', /must be an absolute path/],
+      ['', /must be an absolute path/],
+    ],
+  },
+  fsgroup: {
+    flag: 'fsgroup',
+    variable: 'CSI_IDMAP_FSGROUP',
+    fallback: 'idmap',
+    values: ['idmap', 'kubelet'].map((name) => [name, name] as const),
+    wrong: [['chown', /must be one of idmap, kubelet$/]],
+  },
+  fuseMode: {
+    flag: 'fuse-mode',
+    variable: 'CSI_IDMAP_FUSE_MODE',
+    fallback: 'inline',
+    values: ['inline', 'host'].map((name) => [name, name] as const),
+    wrong: [['outline', /must be one of inline, host$/]],
+  },
+  mountApi: {
+    flag: 'mount-api',
+    variable: 'CSI_IDMAP_MOUNT_API',
+    fallback: 'auto',
+    values: ['auto', 'modern', 'classic'].map((name) => [name, name] as const),
+    wrong: [['ancient', /must be one of auto, modern, classic$/]],
+  },
+  disabledFeatures: {
+    flag: 'disable-kernel-feature',
+    variable: 'CSI_IDMAP_DISABLE_KERNEL_FEATURE',
+    fallback: [],
+    values: [
+      ['', []],
+      ['statmount', ['statmount']],
+      ['fsopen,openat2, statmount', ['fsopen', 'openat2', 'statmount']],
+    ],
+    wrong: [
+      ['teleport', /the features are open-tree, move-mount, /],
+      ['fsopen,', /the features are /],
+      ['FSOPEN', /the features are /],
+    ],
+  },
   metricsAddress: {
     flag: 'metrics-address',
     variable: 'CSI_IDMAP_METRICS_ADDRESS',
@@ -144,7 +220,7 @@ describe('the configuration', () => {
   });
 
   for (const [key, { flag, variable, fallback, values, wrong }] of Object.entries(ROWS) as [
-    keyof Config,
+    keyof Settings,
     Row,
   ][]) {
     describe(`--${flag}`, () => {
@@ -153,7 +229,8 @@ describe('the configuration', () => {
         expect(variableOf(flag)).to.equal(variable);
       });
 
-      it(`is ${fallback} by default`, () => expect(readConfig({}, {})[key]).to.deep.equal(fallback));
+      it(`is ${JSON.stringify(fallback)} by default`, () =>
+        expect(readConfig({}, {})[key]).to.deep.equal(fallback));
 
       for (const [text, value] of values) {
         it(`takes ${text.slice(0, 40)}, from either`, () => {
@@ -199,5 +276,18 @@ describe('the configuration', () => {
     );
   });
 
-  it('cannot be changed', () => expect(readConfig({}, {})).to.be.frozen);
+  it('what is said of the kernel is in one place for the engine, by its default: what the kernel has', () => {
+    expect(readConfig({}, {}).kernel).to.deep.equal({ api: undefined, disabled: [] });
+    const flags = { 'mount-api': 'classic', 'disable-kernel-feature': 'statmount,fsopen' };
+    expect(readConfig(flags, {}).kernel).to.deep.equal({
+      api: 'classic',
+      disabled: ['statmount', 'fsopen'],
+    });
+  });
+
+  it('cannot be changed, nor what is in it', () => {
+    const config = readConfig({}, {});
+    expect(config).to.be.frozen;
+    for (const value of Object.values(config)) if (value instanceof Object) expect(value).to.be.frozen;
+  });
 });
