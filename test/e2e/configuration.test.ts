@@ -33,7 +33,7 @@ describe('the configuration of the plugin', () => {
     const answers = [await mapped.stage(), await mapped.publish()];
     const refused = answers.find(({ code }) => code !== 'OK');
     expect(refused?.code).to.equal('FAILED_PRECONDITION');
-    expect(refused?.message).to.contain('mount-setattr');
+    expect(refused?.message).to.contain('mount_setattr(2)');
   });
 
   it('a flag whose value is a list may be given several times', async () => {
