@@ -35,6 +35,10 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
         log.warn('a record cannot be read and was set aside', { file, problem });
         metrics.count('csi_idmap_recovered_records_total', { outcome: 'set-aside' });
       },
+      onLater: (file, problem) => {
+        log.warn('a record was written by a later version of the driver', { file, problem });
+        metrics.count('csi_idmap_recovered_records_total', { outcome: 'later' });
+      },
     }),
   );
   metrics.gauge('csi_idmap_mounts', () => mountsOf(journal));
@@ -115,7 +119,7 @@ type MountLabels = LabelsOf<'csi_idmap_mounts'>;
 function mountsOf(journal: Journal): (readonly [MountLabels, number])[] {
   const records = journal.all();
   return (['stage', 'publish'] as const).flatMap((kind) =>
-    (['intended', 'done'] as const).map((state) => {
+    (['intended', 'waiting', 'done'] as const).map((state) => {
       const some = records.filter((record) => record.kind === kind && record.state === state);
       return [{ kind, state }, some.length] as const;
     }),

@@ -1,16 +1,31 @@
 // Durable records of what is, or is about to be, mounted where: one file each, in `<state dir>/records`.
 //
 //   written   before the first side effect (`intended`) and after the last (`done`); removed when all is undone
-//   how       temporary file, fsync, rename, fsync of the directory: after a crash the old record or the new
+//   how       durable.ts: after a crash the old record or the new
 //   whose     one driver's: the state directory is locked for as long as the journal is open
 //
-// Records of an earlier boot are dropped at open: their mounts are gone. One that cannot be read is set aside,
-// never deleted. What is really mounted is for the kernel to say; a record only says what was meant.
-import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+//   found at open                    becomes
+//   a record of this boot            what it says
+//   a record of an earlier boot      `intended`: its mounts and devices are gone, its layer is there still
+//   a record of a later version      what of it can be read (record.ts); its file stays until the volume is gone
+//   anything else called .json       set aside, never deleted
+//
+// What is really mounted is for the kernel to say; a record only says what was meant.
+import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { makeDirectory, removeDurably, TEMPORARY, writeDurably } from './durable.ts';
 import { lockDirectory } from './lock.ts';
-import { fileNameOf, formatRecord, parseRecord, type RecordKey, type VolumeRecord } from './record.ts';
+import {
+  fileNameOf,
+  formatRecord,
+  isLater,
+  LaterRecordError,
+  newRecord,
+  parseRecord,
+  type RecordFields,
+  type RecordKey,
+  type VolumeRecord,
+} from './record.ts';
 
 export interface Journal extends Disposable {
   find(key: RecordKey): VolumeRecord | undefined;
@@ -19,7 +34,9 @@ export interface Journal extends Disposable {
   of(volumeId: string): VolumeRecord[];
   /** All records of a path, whichever volume is there. */
   at(path: string): VolumeRecord[];
-  put(record: Omit<VolumeRecord, 'bootId'>): Promise<void>;
+  /** @throws StateError: nothing is written, and nothing may be begun */
+  put(record: RecordFields): Promise<void>;
+  /** @throws StateError */
   remove(key: RecordKey): Promise<void>;
 }
 
@@ -27,16 +44,19 @@ export interface JournalOptions {
   readonly stateDir: string;
   /** Told of each record that could not be read and where it has been put. */
   readonly onSetAside: (file: string, problem: string) => void;
+  /** Told of each record of a later version, and what is known of it. */
+  readonly onLater?: (file: string, problem: string) => void;
 }
 
-/** @throws Error when another process holds the state directory for longer than 3 s */
-export async function openJournal({ stateDir, onSetAside }: JournalOptions): Promise<Journal> {
+/** @throws Error when another process holds the state directory for longer than 3 s; StateError */
+export async function openJournal(options: JournalOptions): Promise<Journal> {
+  const { stateDir } = options;
   const directory = path.join(stateDir, 'records');
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makeDirectory(directory);
   using lock = new DisposableStack();
   lock.use(await lockDirectory(stateDir));
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-  const records = await load(directory, bootId, onSetAside);
+  const records = await load(directory, bootId, options);
   const held = lock.move();
   return {
     find: (key) => records.get(fileNameOf(key)),
@@ -44,18 +64,12 @@ export async function openJournal({ stateDir, onSetAside }: JournalOptions): Pro
     of: (volumeId) => [...records.values()].filter((record) => record.volumeId === volumeId),
     at: (path) => [...records.values()].filter((record) => record.path === path),
     async put(fields) {
-      const record = { ...fields, bootId };
-      // It may have been removed under us, with all that was in it.
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      const record = newRecord(fields, bootId);
       await writeDurably(directory, fileNameOf(record), formatRecord(record));
       records.set(fileNameOf(record), record);
     },
     async remove(key) {
-      const file = path.join(directory, fileNameOf(key));
-      if (existsSync(file)) {
-        await rm(file);
-        await syncDirectory(directory);
-      }
+      await removeDurably(directory, fileNameOf(key));
       records.delete(fileNameOf(key));
     },
     [Symbol.dispose]: () => held.dispose(),
@@ -65,40 +79,39 @@ export async function openJournal({ stateDir, onSetAside }: JournalOptions): Pro
 async function load(
   directory: string,
   bootId: string,
-  onSetAside: JournalOptions['onSetAside'],
+  { onSetAside, onLater }: JournalOptions,
 ): Promise<Map<string, VolumeRecord>> {
   const records = new Map<string, VolumeRecord>();
   for (const name of await readdir(directory)) {
     const file = path.join(directory, name);
-    if (name.endsWith('.tmp')) await rm(file);
+    if (name.endsWith(TEMPORARY)) await rm(file).catch(() => undefined);
     if (!name.endsWith('.json')) continue;
     try {
       const record = parseRecord(await readFile(file, 'utf8'));
       if (fileNameOf(record) !== name) throw new Error('the record of another volume or path');
-      if (record.bootId === bootId) records.set(name, record);
-      else await rm(file);
+      if (isLater(record))
+        onLater?.(file, `schema ${record.schema}: volume ${record.volumeId} at ${record.path}`);
+      records.set(name, inBoot(bootId, record));
     } catch (error) {
-      const aside = `${file}.unreadable`;
-      await rename(file, aside);
-      onSetAside(aside, error instanceof Error ? error.message : String(error));
+      const problem = error instanceof Error ? error.message : String(error);
+      if (error instanceof LaterRecordError) onLater?.(file, problem);
+      else onSetAside(await setAside(file), problem);
     }
   }
   return records;
 }
 
-async function writeDurably(directory: string, name: string, text: string): Promise<void> {
-  const temporary = path.join(directory, `${name}.tmp`);
-  {
-    await using file = await open(temporary, 'w', 0o600);
-    await file.writeFile(text);
-    await file.sync();
-  }
-  await rename(temporary, path.join(directory, name));
-  await syncDirectory(directory);
+/** What a record of an earlier boot is worth in this one. */
+function inBoot(bootId: string, record: VolumeRecord): VolumeRecord {
+  if (record.bootId === bootId) return record;
+  return { ...record, state: 'intended', mount: undefined, device: undefined, bootId };
 }
 
-/** A rename or removal is only durable once its directory is. */
-async function syncDirectory(directory: string): Promise<void> {
-  await using handle = await open(directory, 'r');
-  await handle.sync();
+/** Where it is now: in its place still, where nothing can be written. */
+async function setAside(file: string): Promise<string> {
+  const aside = `${file}.unreadable`;
+  return rename(file, aside).then(
+    () => aside,
+    () => file,
+  );
 }

@@ -1,8 +1,15 @@
 // What the journal remembers of one volume at one path, and how it is written down.
+//
+//   schema   written by            read as
+//   1        0.1                   this one: what it did not know is undefined
+//   2        this version
+//   later    one we came back from what of it we understand; its file is left as it is until the volume is gone
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
 
 /** Raised when a record's meaning changes. */
-const SCHEMA = 1;
+export const SCHEMA = 2;
+const OLDEST_SCHEMA = 1;
 
 export type RecordKind = 'stage' | 'publish';
 
@@ -13,51 +20,132 @@ export interface RecordKey {
   readonly path: string;
 }
 
-export interface VolumeRecord extends RecordKey {
-  /** `intended` is written before the first side effect: the kernel may hold anything between nothing and all. */
-  readonly state: 'intended' | 'done';
+const KEY = { kind: z.enum(['stage', 'publish']), volumeId: z.string(), path: z.string() };
+
+/**
+ * `intended`  written before the first side effect: the kernel may hold anything between nothing and all
+ * `waiting`   published; a mount below the target comes when the pod's ID mapping is known
+ * `done`      all is there
+ */
+const STATE = z.enum(['intended', 'waiting', 'done']);
+
+/** Kubernetes has secrets here too, which no file may hold; and they change between two calls for one volume. */
+const TOKENS = 'csi.storage.k8s.io/serviceAccount.tokens';
+
+const CONTEXT = z
+  .record(z.string(), z.string())
+  .readonly()
+  .transform(({ [TOKENS]: _, ...others }) => others);
+
+const FIELDS = z.object({
+  ...KEY,
+  state: STATE,
   /** Fingerprint of the request's arguments, to tell a repeated call from a contradicting one. */
-  readonly fingerprint: string;
+  fingerprint: z.string(),
   /** The capability's access mode by name. */
-  readonly accessMode: string;
+  accessMode: z.string(),
   /**
    * The mount that was made. Filesystem type, device and root name it within one boot, in every mount namespace;
    * mount ids differ in each.
    */
-  readonly mount: { readonly type: string; readonly device: string; readonly root: string } | undefined;
+  mount: z.object({ type: z.string(), device: z.string(), root: z.string() }).readonly().optional(),
+  /** An image file that this volume had a loop device made for: devices are let go by this, never by a sweep. */
+  device: z.object({ image: z.string() }).readonly().optional(),
+  /** An ephemeral writable layer was made. Its name is derived from the key (layerNameOf). */
+  layer: z.boolean().optional(),
+  /** What it takes to complete a `waiting` publish after a restart. Never secrets. */
+  request: z
+    .object({
+      volumeContext: CONTEXT,
+      mountFlags: z.array(z.string()).readonly(),
+      fsGroup: z.string().optional(),
+      accessMode: z.string(),
+      readonly: z.boolean(),
+      stagingPath: z.string().optional(),
+      block: z.boolean(),
+    })
+    .readonly()
+    .optional(),
+  pod: z
+    .object({ namespace: z.string(), name: z.string(), uid: z.string(), serviceAccount: z.string() })
+    .readonly()
+    .optional(),
   /** Mounts do not outlive the boot in which they were made. */
-  readonly bootId: string;
-}
+  bootId: z.string(),
+});
+
+/** Of a later schema: the key must be there, the rest is taken where it means what it means here. */
+const LATER_FIELDS = FIELDS.extend({
+  state: STATE.catch('done'),
+  fingerprint: z.string().catch(''),
+  accessMode: z.string().catch(''),
+  mount: FIELDS.shape.mount.catch(undefined),
+  device: FIELDS.shape.device.catch(undefined),
+  layer: FIELDS.shape.layer.catch(undefined),
+  request: FIELDS.shape.request.catch(undefined),
+  pod: FIELDS.shape.pod.catch(undefined),
+  bootId: z.string().catch(''),
+});
+
+const ANY = z.looseObject({ schema: z.int().min(OLDEST_SCHEMA) });
+
+export type VolumeRecord = RecordKey &
+  Readonly<z.infer<typeof FIELDS>> & {
+    /** What it was written in. Fingerprints of two schemas cannot be compared. */
+    readonly schema: number;
+  };
+
+/** What a caller says of a volume. */
+export type RecordFields = Omit<VolumeRecord, 'bootId' | 'schema'>;
+
+/** Written by a version that came after this one. */
+export const isLater = ({ schema }: Pick<VolumeRecord, 'schema'>): boolean => schema > SCHEMA;
 
 /** Derived from the key alone: a name to delete is never read from a record. */
-export function fileNameOf({ kind, volumeId, path }: RecordKey): string {
+export function fileNameOf(key: RecordKey): string {
+  return `${nameOf(key)}.json`;
+}
+
+/** Of the directory with the ephemeral writable layer of the volume there. */
+export function layerNameOf(key: RecordKey): string {
+  return nameOf(key);
+}
+
+function nameOf({ kind, volumeId, path }: RecordKey): string {
   const digest = createHash('sha256')
     .update(JSON.stringify([kind, volumeId, path]))
     .digest('hex');
-  return `${kind}-${digest.slice(0, 40)}.json`;
+  return `${kind}-${digest.slice(0, 40)}`;
 }
 
-export function formatRecord(record: VolumeRecord): string {
-  return `${JSON.stringify({ schema: SCHEMA, ...record }, null, 1)}\n`;
+/** The record that this version writes, without what no file may hold. */
+export function newRecord(fields: RecordFields, bootId: string): VolumeRecord {
+  return { ...FIELDS.parse({ ...fields, bootId }), schema: SCHEMA };
+}
+
+export function formatRecord({ schema, ...record }: VolumeRecord): string {
+  return `${JSON.stringify({ schema, ...record }, null, 1)}\n`;
+}
+
+/** A record of a later version of which not even the key can be read. */
+export class LaterRecordError extends Error {
+  override readonly name = 'LaterRecordError';
 }
 
 /** @throws Error saying what is wrong with the text */
 export function parseRecord(text: string): VolumeRecord {
-  const value: unknown = JSON.parse(text);
-  if (typeof value !== 'object' || value === null) throw new Error('not a JSON object');
-  const { schema, ...record } = value as Partial<VolumeRecord> & { schema?: unknown };
-  if (schema !== SCHEMA) throw new Error(`schema ${String(schema)}, this version reads ${SCHEMA}`);
-  const { kind, state, volumeId, path, fingerprint, accessMode, bootId } = record;
-  const texts = [volumeId, path, fingerprint, accessMode, bootId];
-  if (kind !== 'stage' && kind !== 'publish') throw new Error(`kind ${String(kind)}`);
-  if (state !== 'intended' && state !== 'done') throw new Error(`state ${String(state)}`);
-  if (texts.some((text) => typeof text !== 'string')) throw new Error('a field is missing');
-  if (record.mount !== undefined && !isIdentity(record.mount)) throw new Error('mount is no mount');
-  return record as VolumeRecord;
+  const { schema, ...record } = expectValid(ANY.safeParse(JSON.parse(text)));
+  if (schema <= SCHEMA) return { ...expectValid(FIELDS.safeParse(record)), schema };
+  const read = LATER_FIELDS.safeParse(record);
+  if (read.success) return { ...read.data, schema };
+  throw new LaterRecordError(`schema ${schema}, this version reads ${SCHEMA}: ${problemsOf(read.error)}`);
 }
 
-function isIdentity(mount: unknown): boolean {
-  if (typeof mount !== 'object' || mount === null) return false;
-  const { type, device, root } = mount as Record<string, unknown>;
-  return [type, device, root].every((text) => typeof text === 'string');
+function expectValid<T>(result: z.ZodSafeParseResult<T>): T {
+  if (result.success) return result.data;
+  throw new Error(problemsOf(result.error));
+}
+
+function problemsOf({ issues }: z.ZodError): string {
+  return issues.map(({ path, message }) => [path.join('.'), message].filter(Boolean).join(': ')).join('; ');
 }

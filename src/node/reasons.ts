@@ -4,6 +4,7 @@
 // Kubelet takes CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED as "the outcome is not
 // known, clean up", and every other code as "nothing is mounted". So the code of the table is only used when all
 // that was done has been undone; else the answer is an uncertain one.
+import { StateError } from '../journal/durable.ts';
 import { MountError, type MountReason } from '../mount/errors.ts';
 import { PolicyError } from '../policy/policy.ts';
 import { StatusError } from '../rpc/status.ts';
@@ -30,6 +31,7 @@ export type RequestReason =
   | 'target-in-use'
   | 'not-staged'
   | 'volume-not-found'
+  | 'state-not-writable'
   | 'unexpected';
 
 export type Reason = MountReason | RequestReason;
@@ -94,6 +96,12 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     retryable: false,
     meaning: 'No volume of this id is mounted at this path.',
     remedy: 'None: the volume has been unpublished.',
+  },
+  'state-not-writable': {
+    code: 'UNAVAILABLE',
+    retryable: true,
+    meaning: 'The state directory takes no record, so nothing was begun.',
+    remedy: 'The message says why: a full disk, mostly. Make room, or move --state-dir.',
   },
   'invalid-mount': {
     code: 'INVALID_ARGUMENT',
@@ -262,6 +270,7 @@ export function toStatus(error: unknown): StatusError {
 function codeOf(error: unknown): FailureCode {
   if (error instanceof NodeError) return REASONS[error.reason].code;
   if (error instanceof VolumeError) return REASONS['invalid-volume'].code;
+  if (error instanceof StateError) return REASONS['state-not-writable'].code;
   if (error instanceof PolicyError) return REASONS['refused-by-policy'].code;
   if (!(error instanceof MountError)) return REASONS.unexpected.code;
   const { code } = REASONS[error.reason];

@@ -28,13 +28,17 @@ export const METRICS = {
     help: 'Volumes that the driver has mounted, or was about to, by its records',
     labels: {
       kind: '`stage`: once on the node; `publish`: for a pod',
-      state: '`done`, or `intended` while a call is under way and after one that could not be undone',
+      state:
+        "`done`; `waiting` for the pod's ID mapping; `intended` while a call is under way and after one that could not be undone",
     },
   },
   csi_idmap_recovered_records_total: {
     type: 'counter',
     help: 'Records of an earlier driver that were not simply true when this one started',
-    labels: { outcome: '`finished`, `undone`, `removed`, or `set-aside` when it could not be read' },
+    labels: {
+      outcome:
+        '`finished`, `undone`, `removed`, `later` when a later version wrote it, or `set-aside` when it could not be read',
+    },
   },
   csi_idmap_user_namespace_publish_total: {
     type: 'counter',

@@ -129,7 +129,7 @@ describe('a restart of the plugin', () => {
       (text) => text.slice(0, text.length / 2),
       () => '',
       () => 'null',
-      (text) => text.replace('"schema": 1', '"schema": 99'),
+      (text) => text.replace(/"schema": \d+/, '"schema": "two"'),
       (text) => text.replace('"kind": "publish"', '"kind": "other"'),
     ];
 
@@ -173,8 +173,6 @@ describe('a restart of the plugin', () => {
         writeFileSync(file, text.replace(/"bootId": "[^"]*"/, '"bootId": "of-another-boot"'));
       }
       await node.start();
-      expect(() => recordOf(ofAnother, 'stage'), 'the records of another boot').to.throw('no record');
-      expect(() => recordOf(ofAnother, 'publish'), 'the records of another boot').to.throw('no record');
       for (const volume of [ofThisBoot, ofAnother]) {
         expect(await volume.stats(volume.target)).to.include({ code: 'NOT_FOUND' });
         expect(await volume.publish(), 'before it is staged').to.include({ code: 'FAILED_PRECONDITION' });

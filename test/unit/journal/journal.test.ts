@@ -2,13 +2,23 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { type Journal, openJournal } from '../../../src/journal/journal.ts';
-import { fileNameOf, formatRecord, type RecordKey, type VolumeRecord } from '../../../src/journal/record.ts';
-import { type TemporaryDirectory, temporaryDirectory } from '../../support/fixtures.ts';
-
-type Fields = Omit<VolumeRecord, 'bootId'>;
+import {
+  fileNameOf,
+  formatRecord,
+  type RecordFields,
+  type RecordKey,
+  SCHEMA,
+} from '../../../src/journal/record.ts';
+import {
+  mountCommand,
+  type TemporaryDirectory,
+  temporaryDirectory,
+  unmountCommand,
+} from '../../support/fixtures.ts';
+import { needRoot } from '../../support/need.ts';
 
 const BOOT_ID = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-const STAGE: Fields = {
+const STAGE: RecordFields = {
   kind: 'stage',
   volumeId: 'volume',
   path: '/staging',
@@ -17,17 +27,22 @@ const STAGE: Fields = {
   accessMode: 'SINGLE_NODE_WRITER',
   mount: undefined,
 };
-const PUBLISH: Fields = { ...STAGE, kind: 'publish', path: '/target' };
-const OTHER: Fields = { ...STAGE, volumeId: 'other' };
+const PUBLISH: RecordFields = { ...STAGE, kind: 'publish', path: '/target' };
+const OTHER: RecordFields = { ...STAGE, volumeId: 'other' };
 const DONE = { state: 'done', mount: { type: 'tmpfs', device: '0:42', root: '/' } } as const;
+
+const textOf = (fields: RecordFields, change: { bootId?: string } = {}): string =>
+  formatRecord({ ...fields, bootId: BOOT_ID, schema: SCHEMA, ...change });
 
 describe('the journal', () => {
   let directory: TemporaryDirectory;
   let setAside: [file: string, problem: string][];
+  let later: [file: string, problem: string][];
 
   beforeEach(() => {
     directory = temporaryDirectory();
     setAside = [];
+    later = [];
   });
   afterEach(() => directory[Symbol.dispose]());
 
@@ -35,6 +50,7 @@ describe('the journal', () => {
     openJournal({
       stateDir: directory.at('state'),
       onSetAside: (file, problem) => setAside.push([file, problem]),
+      onLater: (file, problem) => later.push([file, problem]),
     });
   const files = () => readdirSync(directory.at('state/records')).toSorted();
   const fileOf = (key: RecordKey) => directory.at('state/records', fileNameOf(key));
@@ -59,6 +75,7 @@ describe('the journal', () => {
     expect(journal.find({ kind: 'stage', volumeId: 'volume', path: '/staging' })).to.deep.equal({
       ...STAGE,
       bootId: BOOT_ID,
+      schema: SCHEMA,
     });
     expect(journal.find({ ...STAGE, path: '/elsewhere' })).to.equal(undefined);
     expect(journal.find({ ...STAGE, kind: 'publish' })).to.equal(undefined);
@@ -103,14 +120,14 @@ describe('the journal', () => {
       await journal.remove(OTHER);
     }
     using journal = await open();
-    expect(journal.find(STAGE)).to.deep.equal({ ...STAGE, ...DONE, bootId: BOOT_ID });
+    expect(journal.find(STAGE)).to.deep.equal({ ...STAGE, ...DONE, bootId: BOOT_ID, schema: SCHEMA });
     expect(journal.find(PUBLISH)).to.include({ state: 'intended' });
     expect(journal.find(OTHER)).to.equal(undefined);
     expect(setAside).to.deep.equal([]);
   });
 
   it('takes no half-written file for a record, and removes it', async () => {
-    const complete = formatRecord({ ...STAGE, bootId: BOOT_ID });
+    const complete = textOf(STAGE);
     plant(`${fileNameOf(STAGE)}.tmp`, complete);
     plant(`${fileNameOf(PUBLISH)}.tmp`, '{"sch');
     using journal = await open();
@@ -120,25 +137,77 @@ describe('the journal', () => {
   });
 
   it('a half-written successor leaves the record as it was', async () => {
-    plant(fileNameOf(STAGE), formatRecord({ ...STAGE, bootId: BOOT_ID }));
+    plant(fileNameOf(STAGE), textOf(STAGE));
     plant(`${fileNameOf(STAGE)}.tmp`, '{"sch');
     using journal = await open();
     expect(journal.find(STAGE)).to.include({ state: 'intended', bootId: BOOT_ID });
     expect(files()).to.deep.equal([fileNameOf(STAGE)]);
   });
 
-  it('drops records of another boot, whose mounts are gone', async () => {
-    plant(fileNameOf(STAGE), formatRecord({ ...STAGE, ...DONE, bootId: 'of-another-boot' }));
+  it('of another boot knows what was meant: its mounts and devices are gone, its layer is not', async () => {
+    const device = { image: '/image' };
+    const record = { ...PUBLISH, ...DONE, device, layer: true };
+    const file = plant(fileNameOf(PUBLISH), textOf(record, { bootId: 'of-another-boot' }));
+    const before = readFileSync(file, 'utf8');
     using journal = await open();
-    expect(journal.find(STAGE)).to.equal(undefined);
-    expect(files()).to.deep.equal([]);
+    const { state, mount, device: left, layer, bootId, fingerprint } = journal.find(PUBLISH) ?? {};
+    expect({ state, mount, left, layer, bootId, fingerprint }).to.deep.equal({
+      ...{ state: 'intended', mount: undefined, left: undefined },
+      ...{ layer: true, bootId: BOOT_ID, fingerprint: 'f00d' },
+    });
+    expect(readFileSync(file, 'utf8')).to.equal(before);
+    expect(setAside).to.deep.equal([]);
+  });
+
+  it('reads what the last version wrote', async () => {
+    plant(fileNameOf(STAGE), JSON.stringify({ schema: 1, ...STAGE, ...DONE, bootId: BOOT_ID }));
+    using journal = await open();
+    expect(journal.find(STAGE)).to.deep.include({ ...DONE, schema: 1, fingerprint: 'f00d' });
+    await journal.put({ ...STAGE, ...DONE });
+    expect(journal.find(STAGE)).to.deep.include({ ...DONE, schema: SCHEMA });
+    expect([setAside, later]).to.deep.equal([[], []]);
+  });
+
+  it('keeps what a later version wrote as it is, reports it, and knows its key', async () => {
+    const text = JSON.stringify({
+      ...PUBLISH,
+      schema: 99,
+      state: 'sleeping',
+      mount: 7,
+      layer: true,
+      bootId: BOOT_ID,
+    });
+    const file = plant(fileNameOf(PUBLISH), text);
+    {
+      using journal = await open();
+      expect(journal.at('/target')).to.have.length(1);
+      expect(journal.find(PUBLISH)).to.deep.include({
+        state: 'done',
+        mount: undefined,
+        layer: true,
+        schema: 99,
+      });
+      expect(later).to.deep.equal([[file, 'schema 99: volume volume at /target']]);
+      expect(readFileSync(file, 'utf8')).to.equal(text);
+      await journal.remove(PUBLISH);
+    }
+    expect([setAside, files()]).to.deep.equal([[], []]);
+  });
+
+  it('leaves alone what a later version wrote in a way it cannot read', async () => {
+    const text = JSON.stringify({ schema: 99, volume: { id: 'volume' } });
+    const file = plant(fileNameOf(PUBLISH), text);
+    using journal = await open();
+    expect(journal.all()).to.deep.equal([]);
+    expect(readFileSync(file, 'utf8')).to.equal(text);
+    expect(later[0]?.[1]).to.match(/schema 99, this version reads 2: kind: /);
     expect(setAside).to.deep.equal([]);
   });
 
   it('sets aside what it cannot read, says so, and goes on with the rest', async () => {
     const text = '{"schema": 1, "kind": ';
     const damaged = plant(fileNameOf(STAGE), text);
-    plant(fileNameOf(PUBLISH), formatRecord({ ...PUBLISH, bootId: BOOT_ID }));
+    plant(fileNameOf(PUBLISH), textOf(PUBLISH));
     using journal = await open();
     expect(journal.find(STAGE)).to.equal(undefined);
     expect(journal.find(PUBLISH)).to.not.equal(undefined);
@@ -161,7 +230,7 @@ describe('the journal', () => {
 
   it('sets aside a record under another name than its own', async () => {
     // A copy, or changed by hand: it could not be removed by its key, and would count as a target for ever.
-    const text = formatRecord({ ...STAGE, bootId: BOOT_ID });
+    const text = textOf(STAGE);
     plant(fileNameOf(PUBLISH), text);
     using journal = await open();
     expect(journal.find(PUBLISH)).to.equal(undefined);
@@ -194,5 +263,78 @@ describe('the journal', () => {
     }
     using journal = await open();
     for (let i = 0; i < 50; i++) expect(journal.of(`volume-${i}`)).to.have.length(1);
+  });
+
+  it('writes down no tokens', async () => {
+    const volumeContext = { type: 'tmpfs', 'csi.storage.k8s.io/serviceAccount.tokens': 'SECRET' };
+    const request = { volumeContext, mountFlags: [], accessMode: 'X', readonly: false, block: false };
+    using journal = await open();
+    await journal.put({ ...PUBLISH, state: 'waiting', request });
+    expect(readFileSync(fileOf(PUBLISH), 'utf8')).to.not.contain('SECRET');
+    expect(journal.find(PUBLISH)?.request?.volumeContext).to.deep.equal({ type: 'tmpfs' });
+  });
+
+  describe('that cannot be written', () => {
+    before(function () {
+      needRoot(this, 'a full or read-only filesystem is mounted for it');
+    });
+
+    /** With a filesystem of its own, which is taken away at the end. */
+    async function on(options: string, work: (journal: Journal) => Promise<void>): Promise<void> {
+      mkdirSync(directory.at('state'));
+      mountCommand('-t', 'tmpfs', '-o', options, 'test', directory.at('state'));
+      try {
+        using journal = await open();
+        await work(journal);
+      } finally {
+        unmountCommand(directory.at('state'));
+      }
+    }
+
+    it('because the disk is full says so, and is as it was', () =>
+      on('size=16k', async (journal) => {
+        await journal.put(STAGE);
+        const before = readFileSync(fileOf(STAGE), 'utf8');
+        writeFileSync(directory.at('state/filler'), Buffer.alloc(4096));
+        for (const record of [{ ...STAGE, ...DONE, fingerprint: 'x'.repeat(10_000) }, PUBLISH]) {
+          const error = await journal
+            .put({ ...record, accessMode: 'y'.repeat(20_000) })
+            .catch((error) => error);
+          expect(String(error)).to.match(
+            /^StateError: nothing can be recorded in .*: the disk is full: make room/,
+          );
+        }
+        expect(readFileSync(fileOf(STAGE), 'utf8')).to.equal(before);
+        expect(journal.find(STAGE)).to.include({ state: 'intended' });
+        expect(journal.find(PUBLISH)).to.equal(undefined);
+        expect(files()).to.deep.equal([fileNameOf(STAGE)]);
+      }));
+
+    it('because it is read-only says so, for removing too', () =>
+      on('size=1m', async (journal) => {
+        await journal.put(STAGE);
+        mountCommand('-o', 'remount,ro', directory.at('state'));
+        for (const attempt of [() => journal.put(PUBLISH), () => journal.remove(STAGE)]) {
+          const error = await attempt().catch((error: unknown) => error);
+          expect(String(error)).to.match(/^StateError: .* is on a read-only filesystem/);
+        }
+        expect(journal.all()).to.have.length(1);
+      }));
+
+    it('is read all the same', async () => {
+      mkdirSync(directory.at('state/records'), { recursive: true });
+      mountCommand('-t', 'tmpfs', '-o', 'size=1m', 'test', directory.at('state'));
+      try {
+        plant(fileNameOf(STAGE), textOf(STAGE));
+        plant(fileNameOf(PUBLISH), 'damaged');
+        plant('x.json.tmp', '');
+        mountCommand('-o', 'remount,ro', directory.at('state'));
+        using journal = await open();
+        expect(journal.all()).to.have.length(1);
+        expect(setAside.map(([file]) => file)).to.deep.equal([fileOf(PUBLISH)]);
+      } finally {
+        unmountCommand(directory.at('state'));
+      }
+    });
   });
 });

@@ -1,9 +1,17 @@
 // Records as text and as names of files.
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { fileNameOf, formatRecord, parseRecord, type VolumeRecord } from '../../../src/journal/record.ts';
+import {
+  fileNameOf,
+  formatRecord,
+  layerNameOf,
+  parseRecord,
+  SCHEMA,
+  type VolumeRecord,
+} from '../../../src/journal/record.ts';
 
 const RECORD: VolumeRecord = {
+  schema: SCHEMA,
   kind: 'publish',
   volumeId: 'volume',
   path: '/var/lib/kubelet/pods/8f1d/volumes/kubernetes.io~csi/data/mount',
@@ -15,15 +23,34 @@ const RECORD: VolumeRecord = {
 };
 
 const anyRecord: fc.Arbitrary<VolumeRecord> = fc.record({
+  schema: fc.constant(SCHEMA),
   kind: fc.constantFrom('stage', 'publish'),
   volumeId: fc.string({ unit: 'binary' }),
   path: fc.string({ unit: 'binary' }),
-  state: fc.constantFrom('intended', 'done'),
+  state: fc.constantFrom('intended', 'waiting', 'done'),
   fingerprint: fc.string(),
   accessMode: fc.string(),
   mount: fc.option(fc.record({ type: fc.string(), device: fc.string(), root: fc.string() }), {
     nil: undefined,
   }),
+  device: fc.option(fc.record({ image: fc.string() }), { nil: undefined }),
+  layer: fc.option(fc.boolean(), { nil: undefined }),
+  pod: fc.option(
+    fc.record({ namespace: fc.string(), name: fc.string(), uid: fc.string(), serviceAccount: fc.string() }),
+    { nil: undefined },
+  ),
+  request: fc.option(
+    fc.record({
+      volumeContext: fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true }),
+      mountFlags: fc.array(fc.string()),
+      fsGroup: fc.option(fc.string(), { nil: undefined }),
+      accessMode: fc.string(),
+      readonly: fc.boolean(),
+      stagingPath: fc.option(fc.string(), { nil: undefined }),
+      block: fc.boolean(),
+    }),
+    { nil: undefined },
+  ),
   bootId: fc.string(),
 });
 
@@ -31,17 +58,15 @@ describe('a record as text', () => {
   it('is read back as it was', () => {
     fc.assert(
       fc.property(anyRecord, (record) => {
-        const { mount, ...rest } = parseRecord(formatRecord(record));
-        const { mount: expected, ...others } = record;
-        expect(rest).to.deep.equal(others);
-        expect(mount).to.deep.equal(expected);
+        // As JSON has it: what is undefined is not there.
+        expect(parseRecord(formatRecord(record))).to.deep.equal(JSON.parse(JSON.stringify(record)));
       }),
     );
   });
 
   it('is for people too, and ends with a newline', () => {
     const text = formatRecord(RECORD);
-    expect(text.split('\n').slice(0, 3)).to.deep.equal(['{', ' "schema": 1,', ' "kind": "publish",']);
+    expect(text.split('\n').slice(0, 3)).to.deep.equal(['{', ' "schema": 2,', ' "kind": "publish",']);
     expect(text).to.match(/\n\}\n$/);
   });
 
@@ -55,19 +80,26 @@ describe('a record as text', () => {
   const damaged: readonly (readonly [what: string, text: string, message: RegExp])[] = [
     ['empty', '', /JSON/],
     ['NULs, as after a crash', '\0'.repeat(100), /JSON/],
-    ['null', 'null', /not a JSON object/],
-    ['a number', '7', /not a JSON object/],
-    ['a list', '[]', /schema undefined/],
-    ['no schema', JSON.stringify(RECORD), /schema undefined, this version reads 1/],
-    ['a later schema', withChange({ schema: 2 }), /schema 2, this version reads 1/],
-    ['an unknown kind', withChange({ kind: 'attach' }), /kind attach/],
-    ['an unknown state', withChange({ state: 'begun' }), /state begun/],
+    ['null', 'null', /expected object/],
+    ['a number', '7', /expected object/],
+    ['a list', '[]', /expected object/],
+    ['no schema', withChange({ schema: undefined }), /schema: .*expected number/],
+    ['schema 0', withChange({ schema: 0 }), /schema: Too small/],
+    [
+      'a later schema without a path',
+      withChange({ schema: 3, path: 7 }),
+      /schema 3, this version reads 2: path/,
+    ],
+    ['an unknown kind', withChange({ kind: 'attach' }), /kind: Invalid option/],
+    ['an unknown state', withChange({ state: 'begun' }), /state: Invalid option/],
     ...(['volumeId', 'path', 'fingerprint', 'accessMode', 'bootId'] as const).flatMap(
       (field): [string, string, RegExp][] => [
-        [`no ${field}`, withChange({ [field]: undefined }), /a field is missing/],
-        [`${field} is a number`, withChange({ [field]: 7 }), /a field is missing/],
+        [`no ${field}`, withChange({ [field]: undefined }), new RegExp(`${field}: .*expected string`)],
+        [`${field} is a number`, withChange({ [field]: 7 }), new RegExp(`${field}: .*expected string`)],
       ],
     ),
+    ['a later schema that is no number', withChange({ schema: '3' }), /schema: .*expected number/],
+    ['a pod without a uid', withChange({ pod: { namespace: 'a', name: 'b' } }), /pod.uid/],
     ['a mount that is none', withChange({ mount: 'overlay' }), /mount/],
     ['a mount of nothing', withChange({ mount: null }), /mount/],
     ['a mount without a device', withChange({ mount: { type: 'overlay', root: '/' } }), /mount/],
@@ -75,6 +107,27 @@ describe('a record as text', () => {
   for (const [what, text, message] of damaged) {
     it(`is refused: ${what}`, () => expect(() => parseRecord(text)).to.throw(message));
   }
+
+  it('of schema 1 is read: what it did not know is undefined', () => {
+    expect(parseRecord(withChange({ schema: 1 }))).to.deep.equal({ ...RECORD, schema: 1 });
+  });
+
+  it('of a later schema is read as far as it means what it means here', () => {
+    const changes = {
+      schema: 3,
+      state: 'dreaming',
+      fingerprint: 7,
+      mount: 'm',
+      pod: 'p',
+      layer: true,
+      news: 1,
+    };
+    expect(parseRecord(withChange(changes))).to.deep.equal({
+      ...RECORD,
+      ...{ schema: 3, state: 'done', fingerprint: '', mount: undefined, pod: undefined, layer: true },
+    });
+    expect(parseRecord(withChange({ schema: 3 }))).to.deep.equal({ ...RECORD, schema: 3 });
+  });
 
   it('any text is a record or an error', () => {
     fc.assert(
@@ -118,11 +171,15 @@ describe('the name of a record', () => {
     );
   });
 
+  it('and that of its layer belong together', () => {
+    expect(`${layerNameOf(RECORD)}.json`).to.equal(fileNameOf(RECORD));
+  });
+
   it('stays as it is: records of earlier versions are found by it', () => {
     expect(fileNameOf(RECORD)).to.equal('publish-7313291ed7fe976f664a4eaa4dad18e53916ad96.json');
   });
 });
 
 function withChange(change: Record<string, unknown>): string {
-  return JSON.stringify({ schema: 1, ...RECORD, ...change });
+  return JSON.stringify({ ...RECORD, ...change });
 }

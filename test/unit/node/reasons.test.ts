@@ -31,6 +31,7 @@ const CODES: Readonly<Record<Reason, keyof typeof Code>> = {
   'helper-failed': 'FAILED_PRECONDITION',
   'not-staged': 'FAILED_PRECONDITION',
   'volume-not-found': 'NOT_FOUND',
+  'state-not-writable': 'UNAVAILABLE',
   'invalid-mount': 'INVALID_ARGUMENT',
   'source-not-found': 'NOT_FOUND',
   'bad-target': 'INVALID_ARGUMENT',
