@@ -155,6 +155,9 @@ export const SIG_SETMASK = 2;
 /** ioctl of a pidfd: a new fd of the process's user namespace (Linux 6.11, include/uapi/linux/pidfd.h). */
 export const PIDFD_GET_USER_NAMESPACE = 0xff09;
 
+/** ioctl of a namespace fd: its kind, as the CLONE flag that makes one (ioctl_ns(2)). */
+export const NS_GET_NSTYPE = 0xb703;
+
 export const PROT = { PROT_READ: 1, PROT_WRITE: 2 } as const;
 export const MAP = { MAP_PRIVATE: 0x2, MAP_ANONYMOUS: 0x20, MAP_STACK: 0x20000 } as const;
 

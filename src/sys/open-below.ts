@@ -1,7 +1,7 @@
 // Opening what lies below a directory without help from links: no symbolic link, no `..` and no magic link on the way
 // is followed. For paths that came from elsewhere. What is opened is only pointed at (O_PATH).
 import { constants } from 'node:os';
-import { O, RESOLVE, S_IF, STATX, STATX_MASK } from './constants.ts';
+import { type AT_FDCWD, O, RESOLVE, S_IF, STATX, STATX_MASK } from './constants.ts';
 import { hasErrno, SyscallError } from './errors.ts';
 import type { Fd } from './fd.ts';
 import { openat, openat2, statx } from './syscalls.ts';
@@ -31,7 +31,7 @@ export function openBelow(root: Fd, below: string): Fd {
 }
 
 /** One name in a directory; `O_NOFOLLOW` opens a link itself (open(2)). */
-export function openPathAt(directory: Fd, name: string, flags: number): Fd {
+export function openPathAt(directory: Fd | typeof AT_FDCWD, name: string, flags: number): Fd {
   return openat(directory, name, O.O_PATH | flags);
 }
 

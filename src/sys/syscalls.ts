@@ -33,6 +33,7 @@ import {
   MOUNT_SETATTR,
   MOVE_MOUNT,
   MS,
+  NS_GET_NSTYPE,
   O,
   OPEN_TREE,
   P_PIDFD,
@@ -178,6 +179,12 @@ const fstatfsCall = syscall('fstatfs', { x64: 138, arm64: 44 }, [fd, memory()], 
 // --- processes, for the short-lived child of a new user namespace (cloned-child.ts) ---
 export const pidfdOpen = syscall('pidfd_open', 434, [int, int], newFd);
 export const pidfdSendSignal = syscall('pidfd_send_signal', 424, [fd, int, memory(), int], nothing);
+export const namespaceIoctl = syscall(
+  'ioctl',
+  { x64: 16, arm64: 29 },
+  [fd, oneOf({ NS_GET_NSTYPE })],
+  number,
+);
 export const waitid = syscall(
   'waitid',
   { x64: 247, arm64: 95 },
