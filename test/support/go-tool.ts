@@ -11,10 +11,13 @@ export interface GoTool {
   /** The import path of the command; its last part is the name of the program. */
   readonly module: string;
   readonly version: string;
+  /** Built with a C compiler: parts of it are in C. */
+  readonly cgo?: boolean;
 }
 
 /** The path of the program. Skips the test or hook where neither it nor Go is there. */
-export async function goTool(context: Mocha.Context, { module, version }: GoTool): Promise<string> {
+export async function goTool(context: Mocha.Context, tool: GoTool): Promise<string> {
+  const { module, version, cgo = false } = tool;
   const name = basename(module);
   const path = join(directory, name);
   const marker = `${path}.version`;
@@ -22,12 +25,14 @@ export async function goTool(context: Mocha.Context, { module, version }: GoTool
   if ((await textOf(marker)) === wanted) return path;
 
   needTool(context, 'go', `${wanted} has to be built`);
+  if (cgo) needTool(context, 'cc', `${wanted} has to be built`);
   console.log(`installing ${wanted} into .tools/bin`);
   await mkdir(directory, { recursive: true });
   // Built aside and moved into place: another process may be running, or building, the same tool.
   const building = await mkdtemp(join(directory, `.${name}-`));
   try {
-    await promisify(execFile)('go', ['install', wanted], { env: { ...process.env, GOBIN: building } });
+    const env = { ...process.env, GOBIN: building, CGO_ENABLED: cgo ? '1' : '0' };
+    await promisify(execFile)('go', ['install', '-trimpath', wanted], { env });
     await rename(join(building, name), path);
   } finally {
     await rm(building, { recursive: true });
