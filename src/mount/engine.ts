@@ -51,13 +51,24 @@ export function engineOver(carrier: Carrier): Engine {
     attachDevice: call('attachDevice'),
     grow: call('grow'),
     checkImage: withPrograms('checkImage'),
+    makeLayer: withPrograms('makeLayer'),
+    removeLayer: (request, options) =>
+      whileBusy(
+        (left) =>
+          call('removeLayer')({ ...request, programs: within(request.programs, timeoutOf(left)) }, left),
+        // Who else has it (no errno) does not let it go with time.
+        (error) => error.errno === 'EBUSY',
+        options,
+      ),
+    purgeLayers: call('purgeLayers'),
+    moveAside: call('moveAside'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),
     [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),
   };
 }
 
-type RunningPrograms = 'mountAll' | 'makeImage' | 'checkImage';
+type RunningPrograms = 'mountAll' | 'makeImage' | 'checkImage' | 'makeLayer';
 
 type Unmount<K extends 'unmount' | 'unmountRecursive'> = (
   request: Requests[K],

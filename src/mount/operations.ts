@@ -1,7 +1,6 @@
 // What the engine does, one synchronous function each: a table, so that the same operations serve a caller in
 // this process and one that has them carried out elsewhere (engine.ts). Requests and results are plain data.
 import { statSync } from 'node:fs';
-import { hasErrno } from '../sys/errors.ts';
 import { fstatfs } from '../sys/syscalls.ts';
 import type { UserNamespaces } from '../userns/cache.ts';
 import { apply } from './apply.ts';
@@ -19,13 +18,17 @@ import { type GrowRequest, type GrowResult, grow } from './image/grow.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
 import { inRoot } from './in-root.ts';
 import type { Kernel } from './kernel.ts';
+import { type Layer, type MakeLayerRequest, makeLayer } from './layer/make.ts';
+import { type MoveAsideRequest, type MoveAsideResult, moveAside } from './layer/move-aside.ts';
+import { type PurgeLayersRequest, type PurgeLayersResult, purgeLayers } from './layer/purge.ts';
+import { type RemoveLayerRequest, type RemoveLayerResult, removeLayer } from './layer/remove.ts';
 import { type Lookup, lookup, mountsBelow } from './lookup.ts';
 import { borrowedBy, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
 import { userNamespacesOn } from './steps/userns.ts';
-import { openTarget, type Target, type TargetKind, type TargetSpec } from './target.ts';
+import { isGone, openTarget, type Target, type TargetKind, type TargetSpec } from './target.ts';
 import { unmountTree } from './unmount/recursive.ts';
 import { unmountTop } from './unmount.ts';
 import { mountView } from './view.ts';
@@ -95,6 +98,10 @@ export interface Requests {
   readonly attachDevice: AttachDeviceRequest;
   readonly grow: GrowRequest;
   readonly checkImage: CheckImageRequest;
+  readonly makeLayer: MakeLayerRequest;
+  readonly removeLayer: RemoveLayerRequest;
+  readonly purgeLayers: PurgeLayersRequest;
+  readonly moveAside: MoveAsideRequest;
 }
 
 export interface Results {
@@ -111,6 +118,10 @@ export interface Results {
   readonly attachDevice: AttachDeviceResult;
   readonly grow: GrowResult;
   readonly checkImage: CheckImageResult;
+  readonly makeLayer: Layer;
+  readonly removeLayer: RemoveLayerResult;
+  readonly purgeLayers: PurgeLayersResult;
+  readonly moveAside: MoveAsideResult;
 }
 
 export type OperationName = keyof Requests;
@@ -223,6 +234,14 @@ export const operationsOn = (
   attachDevice: (request) => attachDevice(request, kernel),
 
   grow: (request) => grow(request, kernel),
+
+  makeLayer: (request) => makeLayer(request, kernel, userNamespaces),
+
+  removeLayer: (request) => removeLayer(request, kernel),
+
+  purgeLayers: (request) => purgeLayers(request, kernel),
+
+  moveAside: (request) => moveAside(request, kernel),
 });
 
 /** What undoes one mount of a set. `mounted` collects the places that it mounts at. */
@@ -242,9 +261,4 @@ function takingBack({ options }: Mount, at: Target, mounted: Set<string>, progra
 function kindOf({ type, source, options }: Mount): TargetKind {
   const binds = [type, ...options].some((one) => one === 'bind' || one === 'rbind');
   return binds && statSync(source, { throwIfNoEntry: false })?.isDirectory() === false ? 'file' : 'directory';
-}
-
-/** The parent directory of the target is not there: so is no mount. */
-function isGone(error: unknown): boolean {
-  return error instanceof MountError && error.reason === 'bad-target' && hasErrno(error.cause, 'ENOENT');
 }

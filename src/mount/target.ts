@@ -119,6 +119,11 @@ export function isDirectory(fd: Fd): boolean {
   return kindOf(fd) === S_IF.S_IFDIR;
 }
 
+/** Whether an operation failed because the target's parent directory is not there: nor is any mount. */
+export function isGone(error: unknown): boolean {
+  return error instanceof MountError && error.reason === 'bad-target' && hasErrno(error.cause, 'ENOENT');
+}
+
 function openParent({ path: target, beneath }: TargetSpec): Fd {
   const fail = (why: string, cause?: unknown) =>
     new MountError(

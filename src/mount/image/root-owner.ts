@@ -26,15 +26,23 @@ export interface RootOwner {
 const MOST_ID = 2 ** 32 - 2;
 const MODE_BITS = 0o7777;
 
-/** @throws MountError (invalid-mount, kernel-unsupported) */
-export function checkRoot({ uid, gid, mode }: RootOwner, { api, has }: Kernel): void {
+/**
+ * @param of for the message: `of a layer`
+ * @throws MountError (invalid-mount)
+ */
+export function checkOwner({ uid, gid, mode }: RootOwner, of: string): void {
   const check = (name: string, value: number, most: number) => {
     if (Number.isInteger(value) && value >= 0 && value <= most) return;
-    throw invalidMount(`${name} ${value} of an image's root: must be a whole number from 0 to ${most}`);
+    throw invalidMount(`${name} ${value} of the root ${of}: must be a whole number from 0 to ${most}`);
   };
   check('uid', uid, MOST_ID);
   check('gid', gid, MOST_ID);
   check('mode', mode, MODE_BITS);
+}
+
+/** @throws MountError (invalid-mount, kernel-unsupported) */
+export function checkRoot(root: RootOwner, { api, has }: Kernel): void {
+  checkOwner(root, 'of an image');
   if (wayOf({ api, has }) !== undefined) return;
   throw new MountError({
     reason: 'kernel-unsupported',

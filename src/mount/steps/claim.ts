@@ -10,7 +10,7 @@ import type { Fd } from '../../sys/fd.ts';
 import type { Statx } from '../../sys/structs.ts';
 import { flock, openat, statx } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
-import { readMountinfo } from '../mountinfo.ts';
+import { type MountInfo, readMountinfo } from '../mountinfo.ts';
 import { keyAndValue } from '../options.ts';
 import type { Rows, Slot } from './row.ts';
 
@@ -27,11 +27,7 @@ export const claimSteps: Rows<ClaimSteps> = {
       at.put(as, fd);
       lock(fd, upperdir);
       const flags = STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC;
-      const mine = upperName(statx(fd, '', flags, STATX_MASK.STATX_BASIC_STATS));
-      const other = readMountinfo().find(
-        ({ type, superblockOptions }) =>
-          type === 'overlay' && superblockOptions.some((option) => nameOfOption(option) === mine),
-      );
+      const other = overlayWith(statx(fd, '', flags, STATX_MASK.STATX_BASIC_STATS));
       if (other) throw inUse(upperdir, `the overlay at ${other.target} has it`);
     },
     explain: (errno, { upperdir }) =>
@@ -40,6 +36,15 @@ export const claimSteps: Rows<ClaimSteps> = {
         : undefined,
   },
 };
+
+/** The overlay that has this upperdir. */
+export function overlayWith(upperdir: Statx): MountInfo | undefined {
+  const mine = upperName(upperdir);
+  return readMountinfo().find(
+    ({ type, superblockOptions }) =>
+      type === 'overlay' && superblockOptions.some((option) => nameOfOption(option) === mine),
+  );
+}
 
 /** Names a directory by what it is, for an option that mountinfo shows and has no room for a path. */
 export function upperName({ deviceMajor, deviceMinor, inode }: Statx): string {
