@@ -23,6 +23,7 @@ export function apply(
   userNamespaces: UserNamespaces = userNamespacesOn(kernel, { limit: 0 }),
 ): void {
   const slots = new Map<Slot, { readonly fd: Fd; readonly owner: Disposable }>();
+  const empty = new Set<Slot>();
   const rest = [...steps];
   const workplace: Workplace = {
     target,
@@ -34,6 +35,8 @@ export function apply(
       if (filled === undefined) throw new Error(`the plan reads the slot ${slot} before it is filled`);
       return filled.fd;
     },
+    find: (slot) => (empty.has(slot) ? undefined : workplace.get(slot)),
+    leaveEmpty: (slot) => empty.add(slot),
     put(slot, fd, owner = fd) {
       if (slots.has(slot)) throw new Error(`the plan fills the slot ${slot} twice`);
       slots.set(slot, { fd, owner });

@@ -62,6 +62,8 @@ export function engineOver(carrier: Carrier): Engine {
       ),
     purgeLayers: call('purgeLayers'),
     moveAside: call('moveAside'),
+    canIdmap: call('canIdmap'),
+    rootOf: call('rootOf'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),
     [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),

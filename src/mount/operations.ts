@@ -16,7 +16,15 @@ import {
 } from './image/device.ts';
 import { type GrowRequest, type GrowResult, grow } from './image/grow.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
+import type { RootOwner } from './image/root-owner.ts';
 import { inRoot } from './in-root.ts';
+import {
+  type CanIdmapRequest,
+  type CanIdmapResult,
+  canIdmap,
+  type RootOfRequest,
+  rootOf,
+} from './inspect.ts';
 import type { Kernel } from './kernel.ts';
 import { type Layer, type MakeLayerRequest, makeLayer } from './layer/make.ts';
 import { type MoveAsideRequest, type MoveAsideResult, moveAside } from './layer/move-aside.ts';
@@ -102,6 +110,8 @@ export interface Requests {
   readonly removeLayer: RemoveLayerRequest;
   readonly purgeLayers: PurgeLayersRequest;
   readonly moveAside: MoveAsideRequest;
+  readonly canIdmap: CanIdmapRequest;
+  readonly rootOf: RootOfRequest;
 }
 
 export interface Results {
@@ -122,6 +132,8 @@ export interface Results {
   readonly removeLayer: RemoveLayerResult;
   readonly purgeLayers: PurgeLayersResult;
   readonly moveAside: MoveAsideResult;
+  readonly canIdmap: CanIdmapResult;
+  readonly rootOf: RootOwner;
 }
 
 export type OperationName = keyof Requests;
@@ -242,6 +254,10 @@ export const operationsOn = (
   purgeLayers: (request) => purgeLayers(request, kernel),
 
   moveAside: (request) => moveAside(request, kernel),
+
+  canIdmap: (request) => canIdmap(request, kernel, userNamespaces),
+
+  rootOf,
 });
 
 /** What undoes one mount of a set. `mounted` collects the places that it mounts at. */

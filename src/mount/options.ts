@@ -11,9 +11,10 @@
 //
 // `ro` and `rw` are the mount's; a plan that makes a new superblock gives it the same (mount(8) does too).
 import { MOUNT_ATTR, MOUNT_ATTR__ATIME, PROPAGATION } from '../sys/constants.ts';
-import { type IdMapping, MappingError, parseIdMapping, type UserMapping } from '../userns/mapping.ts';
 import { invalidMount } from './errors.ts';
+import { type IdmapRequest, takeIdmap } from './idmap-options.ts';
 import { type LoopRequest, takeLoop } from './loop-options.ts';
+import { takeDirectories } from './mkdir-options.ts';
 
 /** A change of mount attributes: bits to clear, then bits to set (MOUNT_ATTR). */
 export interface AttributeChange {
@@ -104,7 +105,9 @@ export interface ParsedOptions {
   readonly bind: 'bind' | 'rbind' | undefined;
   /** Change what is mounted at the target already. */
   readonly remount: boolean;
-  readonly idmap: UserMapping | undefined;
+  readonly idmap: IdmapRequest | undefined;
+  /** Names of directories to make in a new tmpfs. */
+  readonly directories: readonly string[];
   /** Attach the source to a loop device. */
   readonly loop: LoopRequest | undefined;
   /** Everything else, `key` or `key=value`, in the order given: the filesystem's own. */
@@ -123,15 +126,12 @@ export function parseOptions(options: readonly string[]): ParsedOptions {
   let superblock: string[] = [];
   let remount = false;
   const data: string[] = [];
-  const mappings: { uidmap?: IdMapping; gidmap?: IdMapping } = {};
 
   for (const option of options) {
-    const [key, value] = keyAndValue(option);
     const row = rowOf.get(option);
     if (row === undefined) {
-      if (key === 'uidmap' || key === 'gidmap') mappings[key] = mappingOf(key, value);
-      else if (key === '') throw invalidMount(`option ${JSON.stringify(option)} has no name`);
-      else data.push(option);
+      if (keyAndValue(option)[0] === '') throw invalidMount(`option ${JSON.stringify(option)} has no name`);
+      data.push(option);
       continue;
     }
     switch (row.scope) {
@@ -156,9 +156,10 @@ export function parseOptions(options: readonly string[]): ParsedOptions {
         break;
     }
   }
-  const { loop, rest } = takeLoop(data);
-  const idmap = bothOf(mappings);
-  return { mount, recursive, superblock, propagation, bind, remount, idmap, loop, data: rest };
+  const { idmap, rest: withoutIds } = takeIdmap(data);
+  const { directories, rest: withoutDirectories } = takeDirectories(withoutIds);
+  const { loop, rest } = takeLoop(withoutDirectories);
+  return { mount, recursive, superblock, propagation, bind, remount, idmap, directories, loop, data: rest };
 }
 
 /** `later` after `earlier`, as one change: what it sets is not cleared, what it clears is not set. */
@@ -180,21 +181,6 @@ function without({ set, clear }: AttributeChange, row: AttributeChange): Attribu
 export function keyAndValue(option: string): [key: string, value: string | undefined] {
   const at = option.indexOf('=');
   return at === -1 ? [option, undefined] : [option.slice(0, at), option.slice(at + 1)];
-}
-
-function mappingOf(key: 'uidmap' | 'gidmap', value: string | undefined): IdMapping {
-  try {
-    return parseIdMapping(value ?? '', key);
-  } catch (error) {
-    throw error instanceof MappingError ? invalidMount(error.message) : error;
-  }
-}
-
-function bothOf({ uidmap, gidmap }: { uidmap?: IdMapping; gidmap?: IdMapping }): UserMapping | undefined {
-  if (uidmap && gidmap) return { uid: uidmap, gid: gidmap };
-  if (uidmap) throw invalidMount('uidmap without gidmap: an ID-mapped mount needs both; add gidmap=');
-  if (gidmap) throw invalidMount('gidmap without uidmap: an ID-mapped mount needs both; add uidmap=');
-  return undefined;
 }
 
 /**

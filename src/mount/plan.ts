@@ -58,6 +58,7 @@ const NEEDS: { readonly [K in MountKind]: readonly FeatureName[] } = {
 export function plan(mount: Mount, kernel: Kernel): Step[] {
   const options = parseOptions(mount.options);
   const kind = kindOf(mount.type, options);
+  checkOptions(kind, mount.type, options);
   const api = kernel.api ?? (NEEDS[kind].every(kernel.has) ? 'modern' : 'classic');
   return PLANNERS[kind][api]({ type: mount.type, source: mount.source, options }, kernel);
 }
@@ -70,6 +71,14 @@ function kindOf(type: string, options: ParsedOptions): MountKind {
   if (type === 'overlay') return 'overlay';
   if (isFuseType(type)) return 'fuse';
   return 'filesystem';
+}
+
+/** Options of ours that only some kinds of mount can have. */
+function checkOptions(kind: MountKind, type: string, { idmap, directories }: ParsedOptions): void {
+  if (idmap?.upper && kind !== 'overlay')
+    throw invalidMount(`idmapupper is for the upperdir of an overlay; leave it out of ${kind} mounts`);
+  if (directories.length > 0 && (kind !== 'filesystem' || type !== 'tmpfs'))
+    throw invalidMount(`mkdir=${directories[0]}: only a new tmpfs gets directories made in it; leave it out`);
 }
 
 /** The step as a person reads it. */

@@ -4,6 +4,7 @@
 import { type AttachSteps, attachSteps } from './steps/attach.ts';
 import { type ClaimSteps, claimSteps } from './steps/claim.ts';
 import { type ClassicSteps, classicSteps } from './steps/classic.ts';
+import { type DirectorySteps, directorySteps } from './steps/directories.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
 import { type FuseSteps, fuseSteps } from './steps/fuse.ts';
 import { type ImageSteps, imageStepRows } from './steps/image.ts';
@@ -17,6 +18,7 @@ interface StepArguments
   extends AttachSteps,
     ClaimSteps,
     ClassicSteps,
+    DirectorySteps,
     FilesystemSteps,
     FuseSteps,
     ImageSteps,
@@ -29,6 +31,7 @@ export const STEPS: Rows<StepArguments> = {
   ...attachSteps,
   ...claimSteps,
   ...classicSteps,
+  ...directorySteps,
   ...filesystemSteps,
   ...fuseSteps,
   ...imageStepRows,

@@ -1,6 +1,7 @@
 // Mounts made from other mounts. Pure: what is given is never changed, and comes back as it is where there is
 // nothing to do.
 
+import { IDMAP_OPTIONS } from './idmap-options.ts';
 import type { Mount } from './mount.ts';
 import { keyAndValue } from './options.ts';
 
@@ -22,7 +23,7 @@ const readonlyOptions = (options: readonly string[]): string[] => [
 ];
 
 /** Of an overlay that cannot be written, these mean nothing, or nothing good. */
-const ABOUT_WRITING = new Set(['upperdir', 'workdir', 'uidmap', 'gidmap', 'volatile', 'rw']);
+const ABOUT_WRITING = new Set(['upperdir', 'workdir', ...IDMAP_OPTIONS, 'volatile', 'rw']);
 
 function readonlyOverlay(mount: Mount): Mount {
   const upper = mount.options.map(keyAndValue).findLast(([key]) => key === 'upperdir')?.[1];
@@ -45,7 +46,7 @@ export const removeVolatile = (mounts: readonly Mount[]): readonly Mount[] =>
 
 /** Mounts that show the ids that are on disk. */
 export const removeIdmap = (mounts: readonly Mount[]): readonly Mount[] =>
-  mounts.map((mount) => without(mount, new Set(['uidmap', 'gidmap'])));
+  mounts.map((mount) => without(mount, IDMAP_OPTIONS));
 
 function without(mount: Mount, keys: ReadonlySet<string>): Mount {
   const options = mount.options.filter((option) => !keys.has(keyOf(option)));

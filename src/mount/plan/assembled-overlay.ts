@@ -1,9 +1,8 @@
 // An overlay assembled in a private mount namespace (thread/assemble.ts), where its layers have short names.
 import type { Planner } from '../plan.ts';
-import { usernsSteps } from './attributes.ts';
 import { superblockFlags } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
-import { claimSteps, cloneLayer, readOverlay, writableSteps } from './overlay-options.ts';
+import { claimSteps, cloneLayers, readOverlay, writableSteps } from './overlay-options.ts';
 
 /** The layers put under short names where nobody sees them: for kernels that do not take layers by descriptor. */
 export const planAssembled: Planner = ({ source, options }, kernel) => {
@@ -12,8 +11,7 @@ export const planAssembled: Planner = ({ source, options }, kernel) => {
   const slots = layers.map(({ dataOnly }, i) => ({ slot: `layer${i}`, dataOnly }));
   return [
     ...claimSteps(overlay),
-    ...usernsSteps(options.idmap),
-    ...layers.flatMap((layer, i) => cloneLayer(layer.path, `layer${i}`, options.idmap !== undefined)),
+    ...cloneLayers(layers, options.idmap),
     {
       kind: 'assembleOverlay',
       source: source || 'overlay',

@@ -1,32 +1,40 @@
 // The attribute steps that every kind of mount shares.
 import { PROPAGATION } from '../../sys/constants.ts';
-import type { UserMapping } from '../../userns/mapping.ts';
+import type { IdmapRequest } from '../idmap-options.ts';
 import type { AttributeChange, ParsedOptions } from '../options.ts';
 import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 
-/** A user namespace for the mapping, when there is one. */
-export function usernsSteps(mapping: UserMapping | undefined): Step[] {
-  return mapping === undefined ? [] : [{ kind: 'createUserNamespace', mapping, as: 'userns' }];
+/** A user namespace for what is asked for, in the slot `userns`, once the mount whose root counts is in its slot. */
+export function usernsSteps({ mapping, root }: IdmapRequest, of: Slot): Step[] {
+  return [{ kind: 'createUserNamespace', mapping, root: root && { ...root, of }, as: 'userns' }];
+}
+
+/** The mount in the slot is mapped by now. */
+export function checkRootSteps({ root }: IdmapRequest, of: Slot): Step[] {
+  return root === undefined ? [] : [{ kind: 'checkRoot', ...root, of }];
 }
 
 export interface AttributePlan {
   readonly on: Slot;
   readonly options: ParsedOptions;
-  /** Map the ids of the mount with the slot `userns`. */
+  /** Map the ids of the mount, as the options ask for; not of one that is made of mapped mounts. */
   readonly idmap: boolean;
   /** The mount is a tree: an ID map covers all of it. */
   readonly tree: boolean;
 }
 
 /** At most two calls: what concerns the whole tree, then what concerns its top. */
-export function attributeSteps({ on, options, idmap, tree }: AttributePlan): Step[] {
+export function attributeSteps({ on, options, idmap: maps, tree }: AttributePlan): Step[] {
+  const idmap = maps && options.idmap !== undefined;
   const { mount, recursive, propagation } = options;
   const type = propagation ? detachedPropagation(propagation.type) : 0;
   const treeWide = propagation?.recursive === true && tree;
   return [
+    idmap ? usernsSteps(options.idmap, on) : [],
     step(on, true, recursive, treeWide ? type : 0, idmap && tree),
     step(on, false, mount, treeWide ? 0 : type, idmap && !tree),
+    idmap ? checkRootSteps(options.idmap, on) : [],
   ].flat();
 }
 

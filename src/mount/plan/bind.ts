@@ -4,16 +4,14 @@
 //   mount_setattr(...)     attributes and ID map together, before anyone can see the mount
 import { invalidMount } from '../errors.ts';
 import type { ParsedMount, Planner } from '../plan.ts';
-import { usernsSteps } from './attributes.ts';
 import { finishDetached } from './finish.ts';
 
 export const planBind: Planner = (mount, kernel) => {
   const recursive = checkBind(mount);
   const { source, options } = mount;
   return [
-    ...usernsSteps(options.idmap),
     { kind: 'cloneTree', path: source, recursive, as: 'mount' },
-    ...finishDetached({ options, idmap: options.idmap !== undefined, tree: recursive, kernel }),
+    ...finishDetached({ options, idmap: true, tree: recursive, kernel }),
   ];
 };
 

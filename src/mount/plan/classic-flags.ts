@@ -81,7 +81,7 @@ function msFlags(attributes: number): number {
 
 export function requireIdmap(kernel: Kernel): void {
   if (kernel.has('open-tree') && kernel.has('mount-setattr') && kernel.has('move-mount')) return;
-  throw unsupported('uidmap and gidmap need open_tree(2), mount_setattr(2) and move_mount(2), Linux 5.12');
+  throw unsupported('an ID mapping needs open_tree(2), mount_setattr(2) and move_mount(2), Linux 5.12');
 }
 
 function unsupported(message: string): MountError {

@@ -2,17 +2,10 @@
 import type { ParsedMount, Planner } from '../plan.ts';
 import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
-import { attributeSteps, usernsSteps } from './attributes.ts';
+import { attributeSteps } from './attributes.ts';
 import { classicData, classicFlags, classicPropagationSteps, requireIdmap } from './classic-flags.ts';
-import {
-  checkImage,
-  isReadOnly,
-  type KnownImage,
-  NO_RANGE,
-  openImage,
-  optionsOf,
-  withoutUuidCheck,
-} from './image.ts';
+import { isReadOnly } from './filesystem.ts';
+import { checkImage, type KnownImage, NO_RANGE, openImage, optionsOf, withoutUuidCheck } from './image.ts';
 
 export const planClassicImage: Planner = (mount, kernel) => {
   checkImage(mount);
@@ -23,7 +16,6 @@ export const planClassicImage: Planner = (mount, kernel) => {
       ? [openImage(source), { kind: 'findFilesystem', image: 'image', mount, api: 'classic' }]
       : classicImageSteps(mount, { open: false, isFile: options.loop !== undefined });
   return [
-    ...usernsSteps(options.idmap),
     ...made,
     ...(options.idmap === undefined ? [] : mappedCopySteps(mount)),
     ...classicPropagationSteps(options),

@@ -13,7 +13,6 @@ import type { Slot } from '../steps/row.ts';
 import { EMPTY_LAYER } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 import { planAssembled } from './assembled-overlay.ts';
-import { usernsSteps } from './attributes.ts';
 import {
   classicData,
   classicFlags,
@@ -23,7 +22,7 @@ import {
 } from './classic-flags.ts';
 import {
   claimSteps,
-  cloneLayer,
+  cloneLayers,
   type OverlayOptions,
   readOverlay,
   writableSteps,
@@ -50,8 +49,7 @@ function planTemporary(mount: ParsedMount, overlay: OverlayOptions, single: bool
   const empty = single ? [{ path: EMPTY_LAYER, dataOnly: false }] : [];
   return [
     ...claimSteps(overlay),
-    ...usernsSteps(mount.options.idmap),
-    ...(mapped ? overlay.layers.flatMap(({ path: layer }, i) => cloneLayer(layer, `layer${i}`, true)) : []),
+    ...(mapped ? cloneLayers(overlay.layers, mount.options.idmap) : []),
     { kind: 'attachTemporarily', layers: slots, empty: single, location: tmpdir(), as: 'temporary' },
     call(mount, overlay, [...layers, ...empty], 'temporary'),
     { kind: 'removeTemporary', directory: 'temporary', layers: slots.length },

@@ -6,8 +6,11 @@
 //   filesystem   mount(type, flags, data); mount(MS_PRIVATE | ...)
 //                ID-mapped, where the calls for that exist: then a mapped copy takes its place
 import { MS } from '../../sys/constants.ts';
+import type { ParsedOptions } from '../options.ts';
 import type { Planner } from '../plan.ts';
-import { attributeSteps, usernsSteps } from './attributes.ts';
+import type { Slot } from '../steps/row.ts';
+import type { Step } from '../steps.ts';
+import { attributeSteps } from './attributes.ts';
 import { checkBind, planBind } from './bind.ts';
 import {
   classicAttributeSteps,
@@ -16,6 +19,7 @@ import {
   classicPropagationSteps,
   requireIdmap,
 } from './classic-flags.ts';
+import { isReadOnly, writable } from './filesystem.ts';
 
 export const planClassicBind: Planner = (mount, kernel) => {
   const recursive = checkBind(mount);
@@ -42,19 +46,20 @@ export const planClassicBind: Planner = (mount, kernel) => {
 
 export const planClassicFilesystem: Planner = ({ type, source, options }, kernel) => {
   const data = classicData(options.data, 'shorten the options');
-  const flags = classicFlags(options);
+  const flags = classicFlags(options.directories.length > 0 ? writable(options) : options);
   const call = { kind: 'mountCall', source: source || 'none', type, flags, data, paths: [] } as const;
   if (options.idmap === undefined) {
     return [
       { ...call, as: 'mount' },
+      ...directorySteps('mount', options),
       ...classicPropagationSteps(options),
       { kind: 'verify', mount: 'mount' },
     ];
   }
   requireIdmap(kernel);
   return [
-    ...usernsSteps(options.idmap),
     { ...call, as: 'unmapped' },
+    ...directorySteps('unmapped', options),
     { kind: 'cloneTarget', as: 'mount' },
     ...attributeSteps({ on: 'mount', options, idmap: true, tree: false }),
     { kind: 'detachTarget', mount: 'mount' },
@@ -63,3 +68,11 @@ export const planClassicFilesystem: Planner = ({ type, source, options }, kernel
     { kind: 'verify', mount: 'mount' },
   ];
 };
+
+/** A tmpfs that is to have directories is read-only only after that. */
+function directorySteps(on: Slot, options: ParsedOptions): Step[] {
+  const { directories: names } = options;
+  if (names.length === 0) return [];
+  const make: Step = { kind: 'makeDirectories', in: on, names };
+  return isReadOnly(options) ? [make, { kind: 'sealCall', on, flags: classicFlags(options) }] : [make];
+}

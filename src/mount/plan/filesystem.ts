@@ -1,26 +1,48 @@
 // A filesystem of its own: tmpfs, or any type that the kernel mounts from a device or from nothing.
 //
 //   fsopen(type); fsconfig(source, flags, data...); fsconfig(CMD_CREATE); fsmount()
+//   mkdirat(...)           of a tmpfs that is to have directories: its superblock is read-only only after that
 //   mount_setattr(...)     attributes and ID map of the detached mount
 import { MOUNT_ATTR } from '../../sys/constants.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
 import type { Planner } from '../plan.ts';
 import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
-import { usernsSteps } from './attributes.ts';
 import { finishDetached } from './finish.ts';
 
 export const planFilesystem: Planner = ({ type, source, options }, kernel) => [
-  ...usernsSteps(options.idmap),
   { kind: 'openFilesystem', type, as: 'context' },
-  ...superblockSteps(source || 'none', options),
+  ...superblockSteps(source || 'none', options.directories.length > 0 ? writable(options) : options),
   { kind: 'createMount', context: 'context', as: 'mount' },
-  ...finishDetached({ options, idmap: options.idmap !== undefined, tree: false, kernel }),
+  ...directorySteps(options),
+  ...finishDetached({ options, idmap: true, tree: false, kernel }),
 ];
 
+function directorySteps(options: ParsedOptions): Step[] {
+  const { directories: names } = options;
+  if (names.length === 0) return [];
+  const make: Step = { kind: 'makeDirectories', in: 'mount', names };
+  if (!isReadOnly(options)) return [make];
+  return [
+    make,
+    { kind: 'pickFilesystem', on: 'mount', as: 'sealing' },
+    { kind: 'configure', context: 'sealing', key: 'ro', value: { flag: true } },
+    { kind: 'reconfigure', context: 'sealing' },
+  ];
+}
+
+export const isReadOnly = ({ mount }: ParsedOptions): boolean =>
+  (mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY) !== 0;
+
+/** The same, not yet read-only. */
+export function writable(options: ParsedOptions): ParsedOptions {
+  const { set, clear } = options.mount;
+  return { ...options, mount: { set: set & ~MOUNT_ATTR.MOUNT_ATTR_RDONLY, clear } };
+}
+
 /** Flags of a new superblock. A read-only mount of a new filesystem is read-only below too, as with mount(8). */
-export function superblockFlags({ mount, superblock }: ParsedOptions): readonly string[] {
-  return mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY ? ['ro', ...superblock] : superblock;
+export function superblockFlags(options: ParsedOptions): readonly string[] {
+  return isReadOnly(options) ? ['ro', ...options.superblock] : options.superblock;
 }
 
 /** Source, flags and data of a new superblock. */

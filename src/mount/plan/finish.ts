@@ -7,7 +7,7 @@ import { classicAttributeSteps, classicPropagationSteps } from './classic-flags.
 
 export interface Detached {
   readonly options: ParsedOptions;
-  /** Map the ids of the mount with the slot `userns`. */
+  /** Map the ids of the mount, as the options ask for; not of one that is made of mapped mounts. */
   readonly idmap: boolean;
   /** The mount is a tree of mounts. */
   readonly tree: boolean;
@@ -16,7 +16,8 @@ export interface Detached {
 
 /** Attributes are set before the attach, so that the mount is seen once, complete. */
 export function finishDetached({ options, idmap, tree, kernel }: Detached): Step[] {
-  if (kernel.has('mount-setattr')) {
+  // An ID map has no other way: without the call it must fail, not be left out.
+  if (kernel.has('mount-setattr') || (idmap && options.idmap !== undefined)) {
     return [...attributeSteps({ on: 'mount', options, idmap, tree }), ...attachSteps(options, kernel)];
   }
   const [attach, ...rest] = attachSteps(options, kernel) as [Step, ...Step[]];

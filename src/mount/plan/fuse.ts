@@ -19,7 +19,7 @@ import type { Kernel } from '../kernel.ts';
 import type { ParsedOptions } from '../options.ts';
 import type { ParsedMount, Planner } from '../plan.ts';
 import type { Step } from '../steps.ts';
-import { attributeSteps, usernsSteps } from './attributes.ts';
+import { attributeSteps } from './attributes.ts';
 import { classicAttributeSteps, classicPropagationSteps, requireIdmap } from './classic-flags.ts';
 
 /** `fuse.NAME`, and what only looks like it and gets told so. */
@@ -47,7 +47,6 @@ function mountByHelper({ type, source, options }: ParsedMount, kernel: Kernel): 
   if (options.idmap === undefined) return [...start, { kind: 'openMounted', as: 'mount' }];
   requireIdmap(kernel);
   return [
-    ...usernsSteps(options.idmap),
     ...start,
     { kind: 'cloneTarget', as: 'mount' },
     ...attributeSteps({ on: 'mount', options: whole(options), idmap: true, tree: false }),

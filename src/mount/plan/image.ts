@@ -16,8 +16,8 @@ import type { LoopRequest } from '../loop-options.ts';
 import type { ParsedOptions } from '../options.ts';
 import type { ParsedMount, Planner } from '../plan.ts';
 import type { Step } from '../steps.ts';
-import { attributeSteps, usernsSteps } from './attributes.ts';
-import { parameterSteps, superblockSteps } from './filesystem.ts';
+import { attributeSteps } from './attributes.ts';
+import { isReadOnly, parameterSteps, superblockSteps } from './filesystem.ts';
 import { attachSteps } from './finish.ts';
 
 /** Filesystems on disks that are mounted from image files too. */
@@ -45,7 +45,7 @@ export const planImage: Planner = (mount, kernel) => {
     type === 'auto'
       ? [openImage(source), { kind: 'findFilesystem', image: 'image', mount, api: 'modern' }]
       : imageSteps(mount, { open: false, isFile: options.loop !== undefined });
-  return [...usernsSteps(options.idmap), ...made, ...attachSteps(options, kernel)];
+  return [...made, ...attachSteps(options, kernel)];
 };
 
 /** What both ways to mount an image refuse. */
@@ -72,12 +72,7 @@ export function imageSteps(mount: ParsedMount, { open, isFile }: KnownImage): St
   const direct = !isFile || mountsFromFile(mount);
   return [
     ...(direct && Buffer.byteLength(mount.source) <= MAX_SOURCE_BYTES ? directSteps(typed, onLoop) : onLoop),
-    ...attributeSteps({
-      on: 'mount',
-      options: typed.options,
-      idmap: mount.options.idmap !== undefined,
-      tree: false,
-    }),
+    ...attributeSteps({ on: 'mount', options: typed.options, idmap: true, tree: false }),
   ];
 }
 
@@ -116,9 +111,6 @@ function loopSteps({ type, source, options }: ParsedMount): Step[] {
 export function withoutUuidCheck(options: ParsedOptions): ParsedOptions {
   return options.data.includes('nouuid') ? options : { ...options, data: [...options.data, 'nouuid'] };
 }
-
-export const isReadOnly = ({ mount }: ParsedOptions): boolean =>
-  (mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY) !== 0;
 
 /** What the type adds to the options. */
 export function optionsOf({ type, options }: ParsedMount): ParsedOptions {

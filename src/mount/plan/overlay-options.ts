@@ -1,11 +1,12 @@
 // What an overlay is made of, read from its options, and the steps that every way to make one shares.
 import { MOUNT_ATTR } from '../../sys/constants.ts';
 import { invalidMount } from '../errors.ts';
+import type { IdmapRequest } from '../idmap-options.ts';
 import { type Layer, parseLowerdir, unescapePath } from '../layers.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
 import type { Upper } from '../steps/overlay.ts';
-import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
+import { checkRootSteps, usernsSteps } from './attributes.ts';
 
 /** OVL_MAX_STACK, fs/overlayfs. */
 const MAX_LAYERS = 500;
@@ -18,6 +19,7 @@ export interface OverlayOptions {
 }
 
 export function readOverlay(options: ParsedOptions): OverlayOptions {
+  if (options.idmap?.upper) throw invalidMount('idmapupper cannot be done yet; leave it out');
   const given = new Map<string, string>();
   const data: string[] = [];
   for (const option of options.data) {
@@ -60,9 +62,15 @@ export function writableSteps({ upper, rest }: OverlayOptions): Step[] {
   return writable ? [{ kind: 'checkWritable', on: 'mount' }] : [];
 }
 
-export function cloneLayer(path: string, as: Slot, mapped: boolean): Step[] {
-  const clone: Step = { kind: 'cloneTree', path, recursive: false, as };
-  if (!mapped) return [clone];
-  const map = { set: 0, clear: 0, recursive: false, propagation: 0, userns: 'userns' } as const;
-  return [clone, { kind: 'setAttributes', on: as, ...map }];
+/** Copies of the layers in the slots `layer0`, `layer1`, ..., all mapped alike; the root that counts is the top one's. */
+export function cloneLayers(layers: readonly Layer[], idmap: IdmapRequest | undefined): Step[] {
+  return layers.flatMap(({ path }, i): Step[] => {
+    const on = `layer${i}`;
+    const clone: Step = { kind: 'cloneTree', path, recursive: false, as: on };
+    if (idmap === undefined) return [clone];
+    const map = { set: 0, clear: 0, recursive: false, propagation: 0, userns: 'userns' } as const;
+    const mapped: Step[] = [{ kind: 'setAttributes', on, ...map }];
+    if (i > 0) return [clone, ...mapped];
+    return [clone, ...usernsSteps(idmap, on), ...mapped, ...checkRootSteps(idmap, on)];
+  });
 }

@@ -12,16 +12,16 @@
 //
 // The ids of the lower layers are mapped, not those of the overlay: the kernel cannot map an overlay, and the
 // upper layer holds what the mapped users wrote, under their own ids already.
+import type { Layer } from '../layers.ts';
 import type { Planner } from '../plan.ts';
 import { sameMountMessage, type Upper } from '../steps/overlay.ts';
 import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 import { planAssembled } from './assembled-overlay.ts';
-import { usernsSteps } from './attributes.ts';
 import { planClassicOverlay } from './classic-overlay.ts';
 import { superblockSteps } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
-import { claimSteps, cloneLayer, readOverlay, writableSteps } from './overlay-options.ts';
+import { claimSteps, cloneLayers, readOverlay, writableSteps } from './overlay-options.ts';
 
 export const planOverlay: Planner = (mount, kernel) => {
   const { source, options } = mount;
@@ -32,8 +32,7 @@ export const planOverlay: Planner = (mount, kernel) => {
   const { layers, upper, rest } = overlay;
   return [
     ...claimSteps(overlay),
-    ...usernsSteps(options.idmap),
-    ...layers.flatMap((layer, i) => openLayer(layer.path, `layer${i}`, options.idmap !== undefined)),
+    ...(options.idmap === undefined ? openLayers(layers) : cloneLayers(layers, options.idmap)),
     { kind: 'openFilesystem', type: 'overlay', as: 'context' },
     ...superblockSteps(source || 'overlay', rest),
     ...layers.map((layer, i) => giveLayer(layer.dataOnly ? 'datadir+' : 'lowerdir+', `layer${i}`)),
@@ -46,8 +45,8 @@ export const planOverlay: Planner = (mount, kernel) => {
   ];
 };
 
-function openLayer(path: string, as: Slot, mapped: boolean): Step[] {
-  return mapped ? cloneLayer(path, as, true) : [{ kind: 'openPath', path, as }];
+function openLayers(layers: readonly Layer[]): Step[] {
+  return layers.map(({ path }, i) => ({ kind: 'openPath', path, as: `layer${i}` }));
 }
 
 function giveLayer(key: string, slot: Slot): Step {

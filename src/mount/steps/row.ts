@@ -26,6 +26,10 @@ export interface Workplace {
   /** Where user namespaces are had from. */
   readonly userNamespaces: UserNamespaces;
   get(slot: Slot): Fd;
+  /** As get(), for a slot that may have been left empty: undefined then. */
+  find(slot: Slot): Fd | undefined;
+  /** Says that the step that would fill this slot has nothing to put there. */
+  leaveEmpty(slot: Slot): void;
   /** @param owner released at the end in place of the descriptor: for one that is borrowed */
   put(slot: Slot, fd: Fd, owner?: Disposable): void;
   /** Puts another into a filled slot, and closes what was there. */

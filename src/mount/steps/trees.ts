@@ -68,8 +68,8 @@ export const treeSteps: Rows<TreeSteps> = {
       const tree = at.get(on);
       const attr = { set, clear, propagation, usernsFd: 0 };
       const flags = recursive ? MOUNT_SETATTR.AT_RECURSIVE : 0;
-      if (userns === undefined) return mountSetattr(tree, flags, attr);
-      const namespace = at.get(userns);
+      const namespace = userns === undefined ? undefined : at.find(userns);
+      if (namespace === undefined) return mountSetattr(tree, flags, attr);
       try {
         const idmap = { ...attr, set: set | MOUNT_ATTR.MOUNT_ATTR_IDMAP, usernsFd: namespace.number };
         mountSetattr(tree, flags, idmap);

@@ -20,6 +20,7 @@ const NOTHING: ParsedOptions = {
   loop: undefined,
   remount: false,
   idmap: undefined,
+  directories: [],
   data: [],
 };
 
@@ -208,7 +209,7 @@ describe('a later option', () => {
 
 describe('uidmap and gidmap', () => {
   it('make an ID map together', () => {
-    expect(parse('gidmap=0:5:1', 'uidmap=0:1000:2,2:0:1').idmap).to.deep.equal({
+    expect(parse('gidmap=0:5:1', 'uidmap=0:1000:2,2:0:1').idmap?.mapping).to.deep.equal({
       uid: [
         { container: 0, host: 1000, size: 2 },
         { container: 2, host: 0, size: 1 },
@@ -233,10 +234,70 @@ describe('uidmap and gidmap', () => {
   }
 
   it('win over earlier ones', () => {
-    expect(parse('uidmap=0:1:1', 'gidmap=0:1:1', 'uidmap=0:9:1').idmap?.uid).to.deep.equal([
+    expect(parse('uidmap=0:1:1', 'gidmap=0:1:1', 'uidmap=0:9:1').idmap?.mapping?.uid).to.deep.equal([
       { container: 0, host: 9, size: 1 },
     ]);
   });
+});
+
+describe('rootuid, rootgid and idmapupper', () => {
+  it('say what the root is shown as, alone or with a mapping', () => {
+    const nothing = { mapping: undefined, upper: false };
+    expect(parse('rootuid=7').idmap).to.deep.equal({ ...nothing, root: { uid: 7, gid: undefined } });
+    expect(parse('rootgid=0').idmap).to.deep.equal({ ...nothing, root: { uid: undefined, gid: 0 } });
+    expect(parse('rootuid=1', 'rootgid=2', 'rootuid=3').idmap?.root).to.deep.equal({ uid: 3, gid: 2 });
+    const { mapping, root } = parse('uidmap=0:5:1', 'rootgid=9', 'gidmap=0:6:1').idmap ?? {};
+    expect([mapping?.uid[0]?.host, root?.gid]).to.deep.equal([5, 9]);
+  });
+
+  it('map the upper layer too, when there is a mapping', () => {
+    expect(parse('idmapupper', 'rootuid=7').idmap?.upper).to.equal(true);
+    expect(parse('idmapupper', 'uidmap=0:5:1', 'gidmap=0:5:1').idmap?.upper).to.equal(true);
+  });
+
+  it('never reach the filesystem', () => {
+    expect(parse('rootuid=7', 'idmapupper', 'size=1m').data).to.deep.equal(['size=1m']);
+  });
+
+  const refused: readonly [options: readonly string[], message: string][] = [
+    ...['', 'x', '-1', '1.5', '0x1', '4294967295', '99999999999'].map((id): [string[], string] => [
+      [`rootuid=${id}`],
+      `rootuid=${id}: must be an id`,
+    ]),
+    [['rootgid'], 'rootgid=: must be an id'],
+    [['idmapupper'], 'add uidmap= and gidmap='],
+    [['idmapupper=yes', 'rootuid=1'], 'idmapupper=yes: takes no value'],
+  ];
+  for (const [options, message] of refused) {
+    it(`are refused: ${options.join(' ')}`, () => {
+      expect(() => parseOptions(options))
+        .to.throw(MountError, message)
+        .with.property('reason', 'invalid-mount');
+    });
+  }
+});
+
+describe('mkdir', () => {
+  it('names directories, each once, in the order given', () => {
+    const { directories, data } = parse('mkdir=b', 'size=1m', 'mkdir=a', 'mkdir=b', 'mkdir=..x');
+    expect({ directories, data }).to.deep.equal({ directories: ['b', 'a', '..x'], data: ['size=1m'] });
+  });
+
+  for (const option of [
+    'mkdir',
+    'mkdir=',
+    'mkdir=.',
+    'mkdir=..',
+    'mkdir=a/b',
+    'mkdir=/',
+    `mkdir=${'x'.repeat(256)}`,
+  ]) {
+    it(`is refused: ${option.slice(0, 20)}`, () => {
+      expect(() => parseOptions([option]))
+        .to.throw(MountError, 'must be one name of a directory')
+        .with.property('reason', 'invalid-mount');
+    });
+  }
 });
 
 describe('keyAndValue', () => {

@@ -51,8 +51,8 @@ const rows: readonly Row[] = [
     title: 'a read-only idmapped bind: both in one call',
     mount: bind('ro', ...IDS),
     steps: [
-      USERNS,
       'mount = open_tree("/data", OPEN_TREE_CLONE)',
+      USERNS,
       'mount_setattr(mount, set MOUNT_ATTR_RDONLY, userns userns)',
       ...ATTACH,
     ],
@@ -72,8 +72,8 @@ const rows: readonly Row[] = [
     title: 'an rbind, whole tree idmapped, top read-only',
     mount: { type: 'rbind', source: '/data', options: ['ro', ...IDS] },
     steps: [
-      USERNS,
       'mount = open_tree("/data", OPEN_TREE_CLONE|AT_RECURSIVE)',
+      USERNS,
       'mount_setattr(mount, AT_RECURSIVE, userns userns)',
       'mount_setattr(mount, set MOUNT_ATTR_RDONLY)',
       ...ATTACH,
@@ -130,11 +130,56 @@ const rows: readonly Row[] = [
     title: 'an idmapped tmpfs without a source',
     mount: { type: 'tmpfs', source: '', options: IDS },
     steps: [
-      USERNS,
       'context = fsopen("tmpfs")',
       'fsconfig(context, source = "none")',
       'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      USERNS,
       'mount_setattr(mount, userns userns)',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'a bind whose root is shown as somebody else: known once the source is open',
+    mount: bind('rootuid=7', 'rootgid=8', 'ro'),
+    steps: [
+      'mount = open_tree("/data", OPEN_TREE_CLONE)',
+      'userns = user namespace {the root of mount as uid 7, gid 8 and the reverse}',
+      'mount_setattr(mount, set MOUNT_ATTR_RDONLY, userns userns)',
+      'check that the root of mount is shown as uid 7, gid 8',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an overlay whose root is shown as another group: that of its top lowerdir',
+    mount: overlay('lowerdir=/a:/b', 'rootgid=8', ...IDS),
+    steps: [
+      'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
+      'userns = user namespace {uid 0:1000:1, gid 0:2000:1; the root of layer0 as gid 8 and the reverse}',
+      'mount_setattr(layer0, userns userns)',
+      'check that the root of layer0 is shown as gid 8',
+      'layer1 = open_tree("/b", OPEN_TREE_CLONE)',
+      'mount_setattr(layer1, userns userns)',
+      'context = fsopen("overlay")',
+      'fsconfig(context, source = "overlay")',
+      'fsconfig(context, lowerdir+ = layer0)',
+      'fsconfig(context, lowerdir+ = layer1)',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'a read-only tmpfs with directories: read-only once they are made',
+    mount: tmpfs('ro', 'size=1m', 'mkdir=a', 'mkdir=b'),
+    steps: [
+      'context = fsopen("tmpfs")',
+      'fsconfig(context, source = "tmpfs")',
+      'fsconfig(context, size = "1m")',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      'mkdirat(mount, "a", "b"), mode 0755, owner of the root',
+      'sealing = fspick(mount)',
+      'fsconfig(sealing, ro)',
+      'fsconfig(sealing, FSCONFIG_CMD_RECONFIGURE)',
+      'mount_setattr(mount, set MOUNT_ATTR_RDONLY)',
       ...ATTACH,
     ],
   },
@@ -173,8 +218,8 @@ const rows: readonly Row[] = [
     mount: overlay('lowerdir=/a\\:x', 'upperdir=/u\\,p', 'workdir=/w', 'userxattr', ...IDS),
     steps: [
       'claim = lock of /u,p, which no other overlay may have',
-      USERNS,
       'layer0 = open_tree("/a:x", OPEN_TREE_CLONE)',
+      USERNS,
       'mount_setattr(layer0, userns userns)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
@@ -290,6 +335,21 @@ const refused: readonly { readonly title: string; readonly mount: Mount; readonl
     mount: overlay(`lowerdir=${Array.from({ length: 501 }, (_, i) => `/${i}`).join(':')}`),
     message: 'lowerdir: 501 layers, the kernel takes at most 500; merge some',
   },
+  {
+    title: 'a directory in what is no tmpfs',
+    mount: bind('mkdir=x'),
+    message: 'mkdir=x: only a new tmpfs gets directories made in it; leave it out',
+  },
+  {
+    title: 'a directory in a tmpfs that is there already',
+    mount: tmpfs('remount', 'mkdir=x'),
+    message: 'mkdir=x: only a new tmpfs',
+  },
+  {
+    title: 'an upper layer of what has none',
+    mount: bind('idmapupper', 'rootuid=7'),
+    message: 'idmapupper is for the upperdir of an overlay; leave it out of bind mounts',
+  },
   { title: 'half an ID map', mount: bind('uidmap=0:1:1'), message: 'uidmap without gidmap' },
 ];
 
@@ -310,8 +370,8 @@ const older: readonly (Row & { readonly kernel: ReturnType<typeof kernelWith> })
     mount: overlay('lowerdir=/a:/b', 'upperdir=/u', 'workdir=/w', 'nosuid', ...IDS),
     steps: [
       'claim = lock of /u, which no other overlay may have',
-      USERNS,
       'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
+      USERNS,
       'mount_setattr(layer0, userns userns)',
       'layer1 = open_tree("/b", OPEN_TREE_CLONE)',
       'mount_setattr(layer1, userns userns)',
@@ -335,8 +395,8 @@ const older: readonly (Row & { readonly kernel: ReturnType<typeof kernelWith> })
     kernel: without('overlay-layers-by-fd', 'private-namespace', 'fsopen'),
     mount: overlay('lowerdir=/a', ...IDS),
     steps: [
-      USERNS,
       'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
+      USERNS,
       'mount_setattr(layer0, userns userns)',
       `temporary = temporary directory below ${tmpdir()} with layer0, empty`,
       'mount(overlay, target, overlay, 0, "lowerdir=0:empty") with temporary as working directory',
@@ -372,12 +432,23 @@ const older: readonly (Row & { readonly kernel: ReturnType<typeof kernelWith> })
     kernel: without('fsopen'),
     mount: tmpfs('size=1m', ...IDS),
     steps: [
-      USERNS,
       'mount(tmpfs, target, tmpfs, 0, "size=1m")',
       'mount = open_tree(target, OPEN_TREE_CLONE)',
+      USERNS,
       'mount_setattr(mount, userns userns)',
       'umount(target), of which mount is a copy',
       ...ATTACH,
+    ],
+  },
+  {
+    title: 'a read-only tmpfs with a directory by mount(2): a remount makes it read-only',
+    kernel: without('fsopen'),
+    mount: tmpfs('ro', 'nodev', 'mkdir=a'),
+    steps: [
+      'mount(tmpfs, target, tmpfs, MS_NODEV, "")',
+      'mkdirat(mount, "a"), mode 0755, owner of the root',
+      'mount(target, MS_RDONLY|MS_NODEV|MS_REMOUNT)',
+      'verify that target shows mount',
     ],
   },
 ];
@@ -396,7 +467,7 @@ describe('the plan on a kernel that lacks something', () => {
   it('is refused for an ID mapping without the calls that make one', () => {
     for (const mount of [bind(...IDS), tmpfs(...IDS), overlay('lowerdir=/a', ...IDS)]) {
       expect(() => plan(mount, kernelWith([])))
-        .to.throw(MountError, /uidmap and gidmap need/)
+        .to.throw(MountError, /an ID mapping needs/)
         .that.includes({ reason: 'kernel-unsupported' });
     }
   });

@@ -99,6 +99,8 @@ describe('transforms of mounts', () => {
     'volatile',
     'uidmap=0:1:1',
     'gidmap=0:1:1',
+    'rootuid=7',
+    'idmapupper',
     'lowerdir=/a',
     'upperdir=/u',
     'workdir=/w',

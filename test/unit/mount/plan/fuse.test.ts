@@ -93,10 +93,10 @@ const rows: readonly Row[] = [
     title: 'ID-mapped: a mapped copy takes the place of what the helper mounted',
     mount: bindfs('ro', 'uidmap=0:1:2', 'gidmap=0:1:2'),
     steps: [
-      'userns = user namespace {uid 0:1:2, gid 0:1:2}',
       NOTE,
       starts('bindfs /data target -o ro'),
       'mount = open_tree(target, OPEN_TREE_CLONE)',
+      'userns = user namespace {uid 0:1:2, gid 0:1:2}',
       'mount_setattr(mount, set MOUNT_ATTR_RDONLY, userns userns)',
       'umount(target), of which mount is a copy',
       'move_mount(mount, target)',
