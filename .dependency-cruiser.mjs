@@ -11,6 +11,7 @@ const MAY_IMPORT = {
   kubernetes: ['sys'],
   rpc: ['observe'],
   identity: ['rpc', 'observe'],
+  registration: ['rpc', 'observe'],
   node: ['volume', 'policy', 'journal', 'mount', 'userns', 'observe', 'kubernetes', 'rpc'],
 };
 

@@ -21,6 +21,10 @@ export interface Settings {
   readonly driverName: string;
   readonly kubeletDir: string;
   readonly stateDir: string;
+  readonly registration: 'on' | 'off';
+  readonly registrationDir: string;
+  /** Path of the CSI socket on the host. */
+  readonly registrationEndpoint: string;
   /** The file that says who may mount what; without one the built-in policy does. */
   readonly policyFile: string | undefined;
   readonly maxVolumes: number;
@@ -85,9 +89,31 @@ export const OPTIONS: { readonly [K in keyof Settings]: OptionRow<Settings[K]> }
     flag: 'state-dir',
     placeholder: 'DIR',
     meaning: 'where records of mounts are kept (default: <kubelet dir>/plugins/<driver name>)',
-    fallback: ({ kubeletDir, driverName }) =>
-      path.join(kubeletDir ?? OPTIONS.kubeletDir.fallback({}), 'plugins', driverName ?? 'idmap.csi.dev'),
+    fallback: (raw) => pluginDir(raw),
     parse: absolutePath,
+  },
+  registration: {
+    flag: 'registration',
+    placeholder: 'on|off',
+    meaning: 'whether the driver registers itself with kubelet; off where node-driver-registrar does so',
+    fallback: () => 'on',
+    parse: oneOf('on', 'off'),
+  },
+  registrationDir: {
+    flag: 'registration-dir',
+    placeholder: 'DIR',
+    meaning: 'where kubelet looks for plugins (default: <kubelet dir>/plugins_registry)',
+    fallback: ({ kubeletDir }) =>
+      path.join(kubeletDir ?? OPTIONS.kubeletDir.fallback({}), 'plugins_registry'),
+    parse: absolutePath,
+  },
+  registrationEndpoint: {
+    flag: 'registration-endpoint',
+    placeholder: 'URL',
+    meaning:
+      'the socket that kubelet calls as kubelet finds it, on the host (default: <kubelet dir>/plugins/<driver name>/csi.sock)',
+    fallback: (raw) => path.join(pluginDir(raw), 'csi.sock'),
+    parse: (text) => absolutePath(parseEndpoint(text)),
   },
   policyFile: {
     flag: 'policy',
@@ -174,6 +200,12 @@ export const OPTIONS: { readonly [K in keyof Settings]: OptionRow<Settings[K]> }
     parse: oneOf('json', 'text'),
   },
 };
+
+/** What is the driver's own on a node. */
+function pluginDir({ kubeletDir, driverName }: RawConfig): string {
+  const { kubeletDir: directory, driverName: name } = OPTIONS;
+  return path.join(kubeletDir ?? directory.fallback({}), 'plugins', driverName ?? name.fallback({}));
+}
 
 const KEYS = Object.keys(OPTIONS) as (keyof Settings)[];
 

@@ -13,6 +13,7 @@ import { nodeHandlers } from './node/service.ts';
 import { serveHttp } from './observe/http.ts';
 import type { Logger } from './observe/logger.ts';
 import { type LabelsOf, type Metrics, noMetrics } from './observe/metrics.ts';
+import { keepRegistered } from './registration/registration.ts';
 import { IdentityService, NodeService } from './rpc/generated/csi.ts';
 import { serveUnix } from './rpc/server.ts';
 import { type Observation, toImplementation } from './rpc/service.ts';
@@ -26,8 +27,9 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   await using started = new AsyncDisposableStack();
   let ready = false;
   const isReady = () => ready;
+  let isRegistered = () => config.registration === 'off';
   // First, and so the last to end: it tells whether the rest is there.
-  const metrics = await startMetrics(config, { isReady, log, started });
+  const metrics = await startMetrics(config, { isReady: () => ready && isRegistered(), log, started });
   const journal = started.use(
     await openJournal({
       stateDir: config.stateDir,
@@ -86,6 +88,12 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   started.defer(() => {
     ready = false;
   });
+  // Last, and so the first to end: kubelet calls from now on.
+  if (config.registration === 'on') {
+    const { registrationDir: directory, registrationEndpoint: endpoint, driverName } = config;
+    const registration = started.use(keepRegistered({ directory, driverName, endpoint, log }));
+    isRegistered = registration.isRegistered;
+  }
   log.info('ready', {
     socket: config.socket,
     driver: config.driverName,

@@ -76,9 +76,9 @@ function metricsPage(): string {
   ]);
   return `${head('Metrics', 'src/observe/metrics.ts')}
 With \`--metrics-address HOST:PORT\` the driver serves \`/metrics\` for Prometheus; \`/healthz\`, which only says that the
-process answers and never looks at a volume; and \`/readyz\`, which is 200 when the driver is ready and 503 when it is
-not. There is no TLS and no password: give it an address that only those reach who may read it. Beside the metrics of
-the table come prom-client's \`process_*\` and \`nodejs_*\`.
+process answers and never looks at a volume; and \`/readyz\`, which is 200 when the driver is ready, and kubelet has
+registered it where it registers itself, and 503 when not. There is no TLS and no password: give it an address that only
+those reach who may read it. Beside the metrics of the table come prom-client's \`process_*\` and \`nodejs_*\`.
 
 ${table(['metric', 'type', 'meaning', 'labels'], rows)}`;
 }

@@ -106,6 +106,8 @@ async function startPlugin(socket: string, root: string, kubeletDir: string): Pr
     path.join(root, 'state'),
     '--kubelet-dir',
     kubeletDir,
+    '--registration',
+    'off',
   ];
   const main = process.argv[1] ?? '';
   const plugin = spawn(process.execPath, [main, 'serve', '--log-level', 'warn', ...flags], {

@@ -3,7 +3,7 @@
 //   /metrics   for Prometheus
 //   /healthz   this process answers. Nothing else: a probe that looked at a volume would have the driver restarted,
 //              in vain, because somebody's filesystem hangs
-//   /readyz    200 when the driver is ready, as the RPC Probe has it; else 503
+//   /readyz    200 when the driver is ready, as the RPC Probe has it, and kubelet has registered it; else 503
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';

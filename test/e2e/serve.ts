@@ -25,6 +25,7 @@ export function flagsOf(directory: string): string[] {
     ['--endpoint', `unix://${join(directory, 'csi.sock')}`],
     ['--state-dir', join(directory, 'state')],
     ['--kubelet-dir', join(directory, 'kubelet')],
+    ['--registration', 'off'],
     ['--node-id', 'test'],
   ];
   return flags.flat();

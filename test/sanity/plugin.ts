@@ -29,6 +29,7 @@ export async function startPlugin(directory: string): Promise<Plugin> {
     ['--node-id', 'sanity'],
     ['--state-dir', join(directory, 'state')],
     ['--kubelet-dir', join(directory, 'kubelet')],
+    ['--registration', 'off'],
     // So that all of a request is logged: none of its secrets may be.
     ['--log-level', 'debug'],
   ];

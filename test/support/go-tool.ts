@@ -32,7 +32,7 @@ export async function goTool(context: Mocha.Context, tool: GoTool): Promise<stri
   const building = await mkdtemp(join(directory, `.${name}-`));
   try {
     const env = { ...process.env, GOBIN: building, CGO_ENABLED: cgo ? '1' : '0' };
-    await promisify(execFile)('go', ['install', '-trimpath', wanted], { env });
+    await promisify(execFile)('go', ['install', wanted], { env });
     await rename(join(building, name), path);
   } finally {
     await rm(building, { recursive: true });

@@ -93,6 +93,33 @@ const ROWS: { readonly [K in keyof Settings]: Row } = {
     ],
     wrong: [['kubelet', /must be an absolute path/]],
   },
+  registration: {
+    flag: 'registration',
+    variable: 'CSI_IDMAP_REGISTRATION',
+    fallback: 'on',
+    values: ['on', 'off'].map((name) => [name, name] as const),
+    wrong: [['true', /must be one of on, off$/]],
+  },
+  registrationDir: {
+    flag: 'registration-dir',
+    variable: 'CSI_IDMAP_REGISTRATION_DIR',
+    fallback: '/var/lib/kubelet/plugins_registry',
+    values: [['/registration', '/registration']],
+    wrong: [['registration', /must be an absolute path/]],
+  },
+  registrationEndpoint: {
+    flag: 'registration-endpoint',
+    variable: 'CSI_IDMAP_REGISTRATION_ENDPOINT',
+    fallback: '/var/lib/kubelet/plugins/idmap.csi.dev/csi.sock',
+    values: [
+      ['unix:///data/kubelet/plugins/x/csi.sock', '/data/kubelet/plugins/x/csi.sock'],
+      ['/data/kubelet/plugins/x/csi.sock', '/data/kubelet/plugins/x/csi.sock'],
+    ],
+    wrong: [
+      ['unix:csi.sock', /must be an absolute path/],
+      ['tcp://127.0.0.1:9000', /only unix/],
+    ],
+  },
   policyFile: {
     flag: 'policy',
     variable: 'CSI_IDMAP_POLICY',
@@ -264,6 +291,14 @@ describe('the configuration', () => {
     expect(readConfig({ ...flags, 'state-dir': '/state' }, {}).stateDir).to.equal('/state');
     const environment = { CSI_IDMAP_KUBELET_DIR: '/from/env' };
     expect(readConfig({}, environment).stateDir).to.equal('/from/env/plugins/idmap.csi.dev');
+  });
+
+  it('what kubelet is to find lies below its directory, too', () => {
+    const flags = { 'kubelet-dir': '/data/kubelet/', 'driver-name': 'other.csi.dev' };
+    expect(readConfig(flags, {})).to.include({
+      registrationDir: '/data/kubelet/plugins_registry',
+      registrationEndpoint: '/data/kubelet/plugins/other.csi.dev/csi.sock',
+    });
   });
 
   it('a driver name that is wrong is refused as that, not as the state directory that follows from it', () => {

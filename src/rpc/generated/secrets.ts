@@ -34,6 +34,8 @@ export const requestTypes: { readonly [path: string]: string } = {
   '/csi.v1.Node/NodeExpandVolume': 'csi.v1.NodeExpandVolumeRequest',
   '/csi.v1.Node/NodeGetCapabilities': 'csi.v1.NodeGetCapabilitiesRequest',
   '/csi.v1.Node/NodeGetInfo': 'csi.v1.NodeGetInfoRequest',
+  '/pluginregistration.Registration/GetInfo': 'pluginregistration.InfoRequest',
+  '/pluginregistration.Registration/NotifyRegistrationStatus': 'pluginregistration.RegistrationStatus',
 };
 
 /** By message type: fields marked csi_secret, those that hold messages with the type of these, oneofs. */
@@ -138,4 +140,8 @@ export const messages: {
   'csi.v1.VolumeContentSource.VolumeSource': { secret: [], nested: {}, oneofs: [] },
   'csi.v1.VolumeGroupSnapshot': { secret: [], nested: { snapshots: 'csi.v1.Snapshot' }, oneofs: [] },
   'csi.v1.VolumeUsage': { secret: [], nested: {}, oneofs: [] },
+  'pluginregistration.InfoRequest': { secret: [], nested: {}, oneofs: [] },
+  'pluginregistration.PluginInfo': { secret: [], nested: {}, oneofs: [] },
+  'pluginregistration.RegistrationStatus': { secret: [], nested: {}, oneofs: [] },
+  'pluginregistration.RegistrationStatusResponse': { secret: [], nested: {}, oneofs: [] },
 };
