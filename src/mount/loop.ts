@@ -23,6 +23,8 @@ export interface LoopOptions extends Partial<Attachment> {
   readonly directIo?: boolean;
   /** Without LOOP_CONFIGURE, as before Linux 5.8. */
   readonly stepwise?: boolean;
+  /** What the device is told that its file is called, for people (default: the path). */
+  readonly fileName?: string;
   /** How long to wait for a program that has a lock on the image, in ms (default 5,000). */
   readonly patienceMs?: number;
 }
@@ -74,7 +76,7 @@ export function attachLocked(image: Fd, path: string, options: LoopOptions = {})
   const number =
     decision.do === 'reuse'
       ? decision.device.number
-      : bindNew({ ...wanted, file, fileName: path }, options, held);
+      : bindNew({ ...wanted, file, fileName: options.fileName ?? path }, options, held);
   return holdLoop(number, identity, decision.do === 'reuse');
 }
 

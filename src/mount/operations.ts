@@ -11,6 +11,7 @@ import {
   type AttachDeviceRequest,
   type AttachDeviceResult,
   attachDevice,
+  imageShownAt,
   isDeviceAt,
   letGo,
 } from './image/device.ts';
@@ -76,6 +77,8 @@ export interface UnmountRequest {
    * a target of attachDevice() stays: with it, the last target of the image lets the device go.
    */
   readonly image?: string;
+  /** The same for who does not know the image: the one whose device is shown, if attachDevice() attached it. */
+  readonly imageShown?: boolean;
 }
 
 export interface UnmountTreeRequest {
@@ -177,7 +180,8 @@ export const operationsOn = (
     let count = 0;
     let wasDevice = false;
     try {
-      const devices = request.image === undefined ? [] : borrowedFor(request.image);
+      const image = request.image ?? (request.imageShown ? imageShown(spec) : undefined);
+      const devices = image === undefined ? [] : borrowedFor(image);
       try {
         using target = openTarget(spec);
         for (;;) {
@@ -193,7 +197,7 @@ export const operationsOn = (
       } catch (error) {
         if (!isGone(error)) throw error;
       }
-      if (request.image !== undefined && (wasDevice || count === 0)) devices.push(...letGo(request.image));
+      if (image !== undefined && (wasDevice || count === 0)) devices.push(...letGo(image));
       // Lazily unmounted, a device is free when the last user goes.
       if (!lazy) expectReleased(devices);
       return count;
@@ -271,6 +275,16 @@ function takingBack({ options }: Mount, at: Target, mounted: Set<string>, progra
   return () => {
     throw new Error(`what the mount at ${at.path} was before its remount is not known any more`);
   };
+}
+
+function imageShown(spec: TargetSpec): string | undefined {
+  try {
+    using target = openTarget(spec);
+    return imageShownAt(target);
+  } catch (error) {
+    if (!isGone(error)) throw error;
+    return undefined;
+  }
 }
 
 /** What a target must be for this mount: only what is bound may be a file. */

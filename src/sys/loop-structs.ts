@@ -15,6 +15,8 @@ export interface LoopInfo {
   readonly number: number;
   /** Of LO_FLAGS. */
   readonly flags: number;
+  /** What whoever attached it called it. */
+  readonly fileName: string;
 }
 
 /** What LOOP_CONFIGURE and LOOP_SET_STATUS64 are told. */
@@ -30,6 +32,7 @@ export const LOOP_INFO_SIZE = 232;
 const LOOP_CONFIG_SIZE = 304;
 /** Where `struct loop_config` has its `struct loop_info64`. */
 const INFO_IN_CONFIG = 8;
+const FILE_NAME = 56;
 const FILE_NAME_BYTES = 63;
 
 export function encodeLoopInfo(settings: LoopSettings): Buffer {
@@ -37,7 +40,7 @@ export function encodeLoopInfo(settings: LoopSettings): Buffer {
   buffer.writeBigUInt64LE(BigInt(settings.offset), 24);
   buffer.writeBigUInt64LE(BigInt(settings.sizeLimit), 32);
   buffer.writeUInt32LE(settings.flags, 52);
-  buffer.write(settings.fileName, 56, FILE_NAME_BYTES, 'utf8');
+  buffer.write(settings.fileName, FILE_NAME, FILE_NAME_BYTES, 'utf8');
   return buffer;
 }
 
@@ -49,6 +52,7 @@ export function decodeLoopInfo(buffer: Buffer): LoopInfo {
     sizeLimit: Number(buffer.readBigUInt64LE(32)),
     number: buffer.readUInt32LE(40),
     flags: buffer.readUInt32LE(52),
+    fileName: buffer.toString('utf8', FILE_NAME, FILE_NAME + FILE_NAME_BYTES).split('\0')[0] ?? '',
   };
 }
 

@@ -7,6 +7,7 @@
 // A crash between the two leaves a device that the next attach uses, and that an unmount lets go. Both are done under
 // the lock of the image, so that none lets go what another is about to bind.
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { loopClear } from '../../sys/loop.ts';
@@ -17,7 +18,15 @@ import type { Kernel } from '../kernel.ts';
 import { findLoops, inspectLoop } from '../loop/devices.ts';
 import { identityOf, kindOf, openImage } from '../loop/image.ts';
 import { lockImage } from '../loop/lock.ts';
-import { type Borrowed, borrowedDevice, hasStayingLoops, isShown, loopsNamed } from '../loop/release.ts';
+import {
+  type Borrowed,
+  borrowedDevice,
+  fileOf,
+  hasStayingLoops,
+  isShown,
+  loopOf,
+  loopsNamed,
+} from '../loop/release.ts';
 import { attachLocked } from '../loop.ts';
 import { plan } from '../plan.ts';
 import { openTarget, type Target, type TargetSpec } from '../target.ts';
@@ -38,6 +47,9 @@ export interface AttachDeviceResult {
   readonly device: string;
 }
 
+/** Tells the devices that were attached here from those of an administrator, where only the node of one is known. */
+const MARK = 'mount-engine:';
+
 /** Never `nodev`, also where /dev has it: what is shown must be usable. */
 const OPTIONS = ['dev', 'nosuid', 'noexec'];
 
@@ -55,7 +67,8 @@ export function attachDevice(request: AttachDeviceRequest, kernel: Kernel): Atta
       return { device: request.image };
     }
     held.use(lockImage(image, request.image));
-    const options = { readOnly: request.readOnly, autoclear: false };
+    const fileName = `${MARK}${path.basename(request.image)}`;
+    const options = { readOnly: request.readOnly, autoclear: false, fileName };
     const device = held.use(attachLocked(image, request.image, options));
     if (!device.reused) undo.defer(() => loopClear(device.fd));
     bind(device.fd, target, kernel);
@@ -90,18 +103,28 @@ export function isDeviceAt(target: Target): boolean {
   }
 }
 
+/** The image of a device that attachDevice() has made and that is shown at the target. */
+export function imageShownAt(target: Target): string | undefined {
+  if (!isDeviceAt(target)) return undefined;
+  const { specialMajor, specialMinor } = target.stat(STATX_MASK.STATX_BASIC_STATS);
+  const number = loopOf(`${specialMajor}:${specialMinor}`);
+  if (number === undefined) return undefined;
+  using look = new DisposableStack();
+  return inspectLoop(number, look)?.fileName.startsWith(MARK) ? fileOf(number) : undefined;
+}
+
 /**
  * Lets go of the devices of an image that were attached to stay and that no mount here shows any more. Those that
  * somebody still has open are free when he closes them: they are returned.
- * @param path the image, under the name that it was attached by
+ * @param image under the name that it was attached by
  */
-export function letGo(path: string): Borrowed[] {
+export function letGo(image: string): Borrowed[] {
   // So that a call about any other image does not ask its filesystem, nor wait for its lock.
   if (!hasStayingLoops()) return [];
   const cleared: number[] = [];
   {
     using held = new DisposableStack();
-    for (const { number, autoclear, fd } of devicesOf(path, held)) {
+    for (const { number, autoclear, fd } of devicesOf(image, held)) {
       if (autoclear || isShown(number)) continue;
       loopClear(fd);
       cleared.push(number);
@@ -111,14 +134,14 @@ export function letGo(path: string): Borrowed[] {
 }
 
 /** By the file, locked; by the name of it alone, when it is deleted: then nobody can attach it anew. */
-function devicesOf(path: string, held: DisposableStack) {
+function devicesOf(name: string, held: DisposableStack) {
   try {
-    const image = held.use(openImage(path));
+    const image = held.use(openImage(name));
     if (kindOf(image) !== 'file') return [];
-    held.use(lockImage(image, path));
+    held.use(lockImage(image, name));
     return findLoops(identityOf(image), held);
   } catch (error) {
     if (!(error instanceof MountError) || error.reason !== 'source-not-found') throw error;
-    return loopsNamed(path).flatMap((number) => inspectLoop(number, held) ?? []);
+    return loopsNamed(name).flatMap((number) => inspectLoop(number, held) ?? []);
   }
 }

@@ -37,6 +37,8 @@ export interface MakeLayerRequest {
 export interface Layer {
   readonly upperdir: string;
   readonly workdir: string;
+  /** False: it was there, with what was written to it before. A caller that fails does not remove it. */
+  readonly made: boolean;
 }
 
 const FILESYSTEM = 'ext4';
@@ -60,9 +62,9 @@ export function makeLayer(request: MakeLayerRequest, kernel: Kernel, userNamespa
       bytes === undefined ? layer : mountFilesystem({ ...request, bytes }, kernel, userNamespaces, undo);
     const upperdir = path.join(within, 'upper');
     const workdir = path.join(within, 'work');
-    makeOwned(upperdir, root, undo);
+    const made = makeOwned(upperdir, root, undo);
     makeDirectory(workdir, undo);
-    return { upperdir, workdir };
+    return { upperdir, workdir, made };
   } catch (error) {
     throw afterUndo(toMountError(error, true), undo);
   }
@@ -109,8 +111,8 @@ function mountFilesystem(
 }
 
 /** Of this owner from the moment it has its name: who finds it need not wonder how far its maker came. */
-function makeOwned(directory: string, { uid, gid, mode }: RootOwner, undo: DisposableStack): void {
-  if (isThere(directory)) return;
+function makeOwned(directory: string, { uid, gid, mode }: RootOwner, undo: DisposableStack): boolean {
+  if (isThere(directory)) return false;
   const temporary = `${directory}.new`;
   if (isThere(temporary)) rmdirSync(temporary);
   mkdirSync(temporary, { mode: 0o700 });
@@ -120,6 +122,7 @@ function makeOwned(directory: string, { uid, gid, mode }: RootOwner, undo: Dispo
   chmodSync(temporary, mode);
   renameSync(temporary, directory);
   undo.defer(() => rmdirSync(directory));
+  return true;
 }
 
 function makeDirectory(directory: string, undo: DisposableStack): void {

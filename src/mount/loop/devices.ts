@@ -16,6 +16,8 @@ import type { Existing } from './reuse.ts';
 export interface FoundLoop extends Existing, ImageIdentity {
   readonly number: number;
   readonly directIo: boolean;
+  /** What whoever attached it called it, cut off: not the file's name now. */
+  readonly fileName: string;
   /** Keeps the device bound as long as it is open. */
   readonly fd: Fd;
 }
@@ -54,7 +56,7 @@ function ask(number: number, stack: DisposableStack): Answer | undefined {
 }
 
 function describe({ fd, info }: Answer): FoundLoop {
-  const { number, device, inode, offset, sizeLimit, flags } = info;
+  const { number, device, inode, offset, sizeLimit, flags, fileName } = info;
   return {
     fd,
     number,
@@ -63,6 +65,7 @@ function describe({ fd, info }: Answer): FoundLoop {
     inode,
     offset,
     sizeLimit,
+    fileName,
     readOnly: (flags & LO_FLAGS.LO_FLAGS_READ_ONLY) !== 0,
     autoclear: (flags & LO_FLAGS.LO_FLAGS_AUTOCLEAR) !== 0,
     directIo: (flags & LO_FLAGS.LO_FLAGS_DIRECT_IO) !== 0,

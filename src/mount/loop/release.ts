@@ -35,7 +35,8 @@ export function borrowedBy(target: Target, spec: TargetSpec): Borrowed | undefin
   try {
     const { deviceMajor, deviceMinor } = target.stat(STATX_MASK.STATX_BASIC_STATS);
     if (deviceMajor === LOOP_MAJOR) {
-      return borrowed(basename(readlinkSync(`/sys/dev/block/${deviceMajor}:${deviceMinor}`)));
+      const number = loopOf(`${deviceMajor}:${deviceMinor}`);
+      return number === undefined ? undefined : borrowed(`loop${number}`);
     }
     // btrfs has device numbers of its own. Only when there is one on a loop device is it worth a search.
     if (deviceMajor === 0 && hasBtrfsOnLoop()) {
@@ -54,6 +55,12 @@ export function borrowedFor(path: string): Borrowed[] {
     const found = borrowed(`loop${number}`);
     return found === undefined ? [] : [found];
   });
+}
+
+/** The number of the loop device with these numbers; undefined for any other block device. */
+export function loopOf(numbers: string): number | undefined {
+  const [, digits] = /^loop(\d+)$/.exec(basename(linkOf(`/sys/dev/block/${numbers}`) ?? '')) ?? [];
+  return digits === undefined ? undefined : Number(digits);
 }
 
 /** The devices whose file has, or had, this name. */
@@ -119,7 +126,7 @@ function borrowed(name: string): Borrowed | undefined {
 }
 
 /** The name of the backing file. */
-const fileOf = (number: number): string => textOf(number, 'backing_file');
+export const fileOf = (number: number): string => textOf(number, 'backing_file');
 
 /** What the kernel shows of a device; empty for one that has no file (any more). */
 function textOf(number: number, attribute: string): string {

@@ -105,6 +105,26 @@ describeEngines('an image as a device', (bench) => {
     expect(loopDevicesOf(image)).to.deep.equal([]);
   });
 
+  it('is let go by who knows the target alone, unless it is of somebody else', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [imageIn(place), place.at('target')];
+    const request = { target: { path: target }, all: true, imageShown: true };
+    await attach(image, target);
+    await attach(image, place.at('other'));
+    expect(await bench.engine.unmount(request)).to.equal(1);
+    expect(loopDevicesOf(image)).to.have.length(1);
+    expect(await bench.engine.unmount({ ...request, target: { path: place.at('other') } })).to.equal(1);
+    expect(loopDevicesOf(image)).to.deep.equal([]);
+    using left = loopOf(image);
+    await attach(image, target);
+    expect(await bench.engine.unmount(request)).to.equal(1);
+    expect(loopDevicesOf(image)).to.deep.equal([left.path]);
+    await attach(left.path, target);
+    expect(await bench.engine.unmount(request)).to.equal(1);
+    expect(await bench.engine.unmount({ ...request, target: { path: place.at('no/target') } })).to.equal(0);
+    expect(loopDevicesOf(image)).to.deep.equal([left.path]);
+  });
+
   it('has the device that an attach left when it was killed', async () => {
     using place = temporaryDirectory();
     const [image, target] = [imageIn(place), place.at('target')];

@@ -61,6 +61,7 @@ describeEngines('a writable layer', (bench) => {
       writeFileSync(`${target}/file`, 'written');
       await bench.unmount(target);
       const again = await make(layer, bytes);
+      expect(again.made).to.equal(false);
       expect(readFileSync(`${again.upperdir}/file`, 'utf8')).to.equal('written');
       expect(mountsIn(layer)).to.equal(bytes === undefined ? 0 : 1);
       const { removedTo = '' } = await remove(layer);
