@@ -17,6 +17,8 @@ export const O = {
   O_NOFOLLOW: constants.O_NOFOLLOW,
   O_NONBLOCK: constants.O_NONBLOCK,
   O_CLOEXEC: 0o2000000,
+  /** A file without a name in a directory. */
+  O_TMPFILE: 0o20000000 | constants.O_DIRECTORY,
   O_PATH: 0o10000000,
 } as const;
 
@@ -161,7 +163,8 @@ export const NS_GET_NSTYPE = 0xb703;
 export const PROT = { PROT_READ: 1, PROT_WRITE: 2 } as const;
 export const MAP = { MAP_PRIVATE: 0x2, MAP_ANONYMOUS: 0x20, MAP_STACK: 0x20000 } as const;
 
-export const PR_SET_PDEATHSIG = 1;
+/** prctl(2). */
+export const PR = { PR_SET_PDEATHSIG: 1, PR_GET_DUMPABLE: 3, PR_SET_DUMPABLE: 4 } as const;
 
 /** flock(2). */
 export const LOCK = { LOCK_EX: 2, LOCK_NB: 4 } as const;

@@ -130,8 +130,10 @@ export const FEATURES = {
   },
   'private-namespace': {
     since: '5.2',
-    neededFor: 'overlays with ID-mapped or many layers where they cannot be given by fd, unseen on the host',
-    without: 'ID-mapped layers are mounted for a moment in a temporary directory of the host',
+    neededFor:
+      'overlays with ID-mapped or many layers where they cannot be given by fd, unseen on the host; mapped upper layers (idmapupper)',
+    without:
+      'ID-mapped layers are mounted for a moment in a temporary directory of the host; no mapped upper layers',
     essential: false,
     how: 'unshare(0), and open_tree() and move_mount() as above',
     probe: () => {

@@ -171,3 +171,13 @@ export function encodeTimespec(milliseconds: number): Buffer {
   buffer.writeBigInt64LE(BigInt(Math.floor((milliseconds - whole * 1000) * 1e6)), 8);
   return buffer;
 }
+
+/** Two of `struct __user_cap_data_struct`: effective, permitted and inheritable, 32 capabilities each. */
+export const CAPABILITY_BYTES = 24;
+
+/** `struct __user_cap_header_struct` of the calling thread, for 64 capabilities (_LINUX_CAPABILITY_VERSION_3). */
+export function encodeCapabilityHeader(): Buffer {
+  const buffer = Buffer.alloc(8);
+  buffer.writeUInt32LE(0x20080522, 0);
+  return buffer;
+}

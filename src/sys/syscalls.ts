@@ -37,6 +37,7 @@ import {
   O,
   OPEN_TREE,
   P_PIDFD,
+  PR,
   PROPAGATION,
   PROT,
   RENAME_NOREPLACE,
@@ -53,6 +54,7 @@ import { hasErrno, SyscallError } from './errors.ts';
 import { Fd } from './fd.ts';
 import { showLoopStruct } from './loop-structs.ts';
 import {
+  CAPABILITY_BYTES,
   decodeExit,
   decodeMountAttr,
   decodeMountIdRequest,
@@ -60,6 +62,7 @@ import {
   decodeStatfs,
   decodeStatx,
   type Exit,
+  encodeCapabilityHeader,
   encodeMountAttr,
   encodeMountIdRequest,
   encodeOpenHow,
@@ -204,12 +207,14 @@ export const mmap = syscall(
   pointer,
 );
 export const munmap = syscall('munmap', { x64: 11, arm64: 215 }, [address, long], nothing);
-export const prctl = syscall(
-  'prctl',
-  { x64: 157, arm64: 167 },
-  [oneOf({ PR_SET_PDEATHSIG: 1 }), long],
-  nothing,
-);
+export const prctl = syscall('prctl', { x64: 157, arm64: 167 }, [oneOf(PR), long], number);
+
+// --- the user of a thread (filesystem-user.ts) ---
+/** Both answer with the id that held before, whether or not they changed it. */
+export const setfsuid = syscall('setfsuid', { x64: 122, arm64: 151 }, [long], number);
+export const setfsgid = syscall('setfsgid', { x64: 123, arm64: 152 }, [long], number);
+const capgetCall = syscall('capget', { x64: 125, arm64: 90 }, [memory(), memory()], nothing);
+const capsetCall = syscall('capset', { x64: 126, arm64: 91 }, [memory(), memory()], nothing);
 
 // --- programs run for the engine (mount/fuse/program.ts) ---
 const ppollCall = syscall(
@@ -267,6 +272,17 @@ export function statx(at: Parameters<typeof statxCall>[0], path: string, flag: n
 /** The id, as mountinfo shows it, of the mount behind an fd. Asks no server. */
 export function mountIdOf(at: Fd): bigint {
   return statx(at, '', STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId;
+}
+
+/** Capabilities of this thread as the kernel gives them, for capset() alone. */
+export function capget(): Buffer {
+  const sets = Buffer.alloc(CAPABILITY_BYTES);
+  capgetCall(encodeCapabilityHeader(), sets);
+  return sets;
+}
+
+export function capset(sets: Buffer): void {
+  capsetCall(encodeCapabilityHeader(), sets);
 }
 
 /** Waits until one of these has something, or the time is over (false); a signal ends it early (false). */

@@ -1,5 +1,5 @@
 // The child process of engine/processes.ts: carries out one operation per message.
-import { PR_SET_PDEATHSIG, SIGKILL } from '../../sys/constants.ts';
+import { PR, SIGKILL } from '../../sys/constants.ts';
 import { prctl } from '../../sys/syscalls.ts';
 import { toMountError } from '../errors.ts';
 import { type KernelOptions, kernelHere } from '../kernel.ts';
@@ -12,7 +12,7 @@ const kernel = kernelHere(JSON.parse(options) as KernelOptions);
 const operations = operationsOn(kernel, userNamespacesOn(kernel));
 const parent = process.ppid;
 // A driver that is killed takes its half-done operations with it: its successor must not meet them.
-prctl(PR_SET_PDEATHSIG, SIGKILL);
+prctl(PR.PR_SET_PDEATHSIG, SIGKILL);
 if (process.ppid !== parent) process.exit(1);
 
 process.on('disconnect', () => process.exit(0));

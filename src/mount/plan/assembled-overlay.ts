@@ -2,7 +2,7 @@
 import type { Planner } from '../plan.ts';
 import { superblockFlags } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
-import { claimSteps, cloneLayers, readOverlay, writableSteps } from './overlay-options.ts';
+import { claimSteps, cloneLayers, mappedUpper, readOverlay, writableSteps } from './overlay-options.ts';
 
 /** The layers put under short names where nobody sees them: for kernels that do not take layers by descriptor. */
 export const planAssembled: Planner = ({ source, options }, kernel) => {
@@ -17,6 +17,7 @@ export const planAssembled: Planner = ({ source, options }, kernel) => {
       source: source || 'overlay',
       layers: slots,
       upper,
+      ...mappedUpper(options),
       context: kernel.api !== 'classic' && kernel.has('fsopen'),
       data: [...superblockFlags(rest), ...rest.data],
       as: 'mount',

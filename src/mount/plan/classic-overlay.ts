@@ -7,6 +7,7 @@
 //   not mapped, do not fit                  names relative to the layers' common directory
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { MountError } from '../errors.ts';
 import { commonParent, escapeData, escapeLayer, type Layer } from '../layers.ts';
 import type { ParsedMount, Planner } from '../plan.ts';
 import type { Slot } from '../steps/row.ts';
@@ -38,6 +39,10 @@ export const planClassicOverlay: Planner = (mount, kernel) => {
   if (fits && !mapped && !single)
     return [...claimSteps(overlay), call(mount, overlay, overlay.layers, undefined), ...finish(overlay)];
   if (kernel.has('private-namespace')) return planAssembled(mount, kernel);
+  if (mount.options.idmap?.upper) {
+    const message = 'idmapupper needs a private mount namespace (the feature private-namespace)';
+    throw new MountError({ reason: 'kernel-unsupported', message, rolledBack: true });
+  }
   return mapped || single ? planTemporary(mount, overlay, single) : planRelative(mount, overlay);
 };
 

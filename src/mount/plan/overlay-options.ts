@@ -5,6 +5,7 @@ import type { IdmapRequest } from '../idmap-options.ts';
 import { type Layer, parseLowerdir, unescapePath } from '../layers.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
 import type { Upper } from '../steps/overlay.ts';
+import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 import { checkRootSteps, usernsSteps } from './attributes.ts';
 
@@ -19,7 +20,6 @@ export interface OverlayOptions {
 }
 
 export function readOverlay(options: ParsedOptions): OverlayOptions {
-  if (options.idmap?.upper) throw invalidMount('idmapupper cannot be done yet; leave it out');
   const given = new Map<string, string>();
   const data: string[] = [];
   for (const option of options.data) {
@@ -36,7 +36,10 @@ export function readOverlay(options: ParsedOptions): OverlayOptions {
       `lowerdir: ${layers.length} layers, the kernel takes at most ${MAX_LAYERS}; merge some`,
     );
   }
-  return { layers, upper: readUpper(given), rest: { ...options, data } };
+  const upper = readUpper(given);
+  if (upper === undefined && options.idmap?.upper)
+    throw invalidMount('idmapupper without upperdir: give upperdir and workdir, or leave it out');
+  return { layers, upper, rest: { ...options, data } };
 }
 
 function readUpper(given: ReadonlyMap<string, string>): Upper | undefined {
@@ -59,8 +62,12 @@ export function claimSteps({ upper }: OverlayOptions): Step[] {
 
 export function writableSteps({ upper, rest }: OverlayOptions): Step[] {
   const writable = upper !== undefined && (rest.mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY) === 0;
-  return writable ? [{ kind: 'checkWritable', on: 'mount' }] : [];
+  return writable ? [{ kind: 'checkWritable', on: 'mount', ...mappedUpper(rest) }] : [];
 }
+
+/** What the steps are told where the upper layer is mapped like the lower ones. */
+export const mappedUpper = ({ idmap }: ParsedOptions): { readonly userns?: Slot } =>
+  idmap?.upper ? { userns: 'userns' } : {};
 
 /** Copies of the layers in the slots `layer0`, `layer1`, ..., all mapped alike; the root that counts is the top one's. */
 export function cloneLayers(layers: readonly Layer[], idmap: IdmapRequest | undefined): Step[] {

@@ -11,7 +11,9 @@
 //   fsconfig(CMD_CREATE); fsmount(); mount_setattr(...)
 //
 // The ids of the lower layers are mapped, not those of the overlay: the kernel cannot map an overlay, and the
-// upper layer holds what the mapped users wrote, under their own ids already.
+// upper layer holds what the mapped users wrote, under their own ids already. One that must not (idmapupper) is mapped too,
+// always in the private namespace: there it gets a name that tells two overlays of one upperdir (steps/claim.ts), which a
+// detached copy of its mount has not; and its thread can be somebody else while it mounts.
 import type { Layer } from '../layers.ts';
 import type { Planner } from '../plan.ts';
 import { sameMountMessage, type Upper } from '../steps/overlay.ts';
@@ -26,7 +28,7 @@ import { claimSteps, cloneLayers, readOverlay, writableSteps } from './overlay-o
 export const planOverlay: Planner = (mount, kernel) => {
   const { source, options } = mount;
   const overlay = readOverlay(options);
-  if (!kernel.has('overlay-layers-by-fd')) {
+  if (!kernel.has('overlay-layers-by-fd') || options.idmap?.upper) {
     return kernel.has('private-namespace') ? planAssembled(mount, kernel) : planClassicOverlay(mount, kernel);
   }
   const { layers, upper, rest } = overlay;

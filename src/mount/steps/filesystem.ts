@@ -2,7 +2,9 @@
 import { ST_RDONLY } from '../../sys/constants.ts';
 import { fsconfig, fsmount, fsopen, fstatfs } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
+import { onThread } from '../thread/thread.ts';
 import type { Rows, Slot } from './row.ts';
+import { mappedRoot } from './userns.ts';
 
 export interface FilesystemSteps {
   readonly openFilesystem: { readonly type: string; readonly as: Slot };
@@ -10,8 +12,11 @@ export interface FilesystemSteps {
   readonly configure: { readonly context: Slot; readonly key: string; readonly value: ConfigValue };
   /** The superblock, and a detached mount of it. */
   readonly createMount: { readonly context: Slot; readonly as: Slot };
-  /** A writable overlay whose upper layer cannot be written turns read-only without an error. */
-  readonly checkWritable: { readonly on: Slot };
+  /**
+   * A writable overlay whose upper layer cannot be written turns read-only without an error. One whose upper layer is
+   * mapped is tried: root of this user namespace, if it is there, makes a file in it.
+   */
+  readonly checkWritable: { readonly on: Slot; readonly userns?: Slot };
 }
 
 export type ConfigValue = { readonly flag: true } | { readonly string: string } | { readonly fd: Slot };
@@ -62,16 +67,28 @@ export const filesystemSteps: Rows<FilesystemSteps> = {
         : undefined,
   },
   checkWritable: {
-    describe: ({ on }) => `check that ${on} is writable`,
-    apply: ({ on }, at) => {
-      if ((fstatfs(at.get(on)).flags & ST_RDONLY) === 0) return;
-      throw new MountError({
-        reason: 'not-writable',
-        message:
-          'the overlay came out read-only: its workdir could not be prepared; upperdir and workdir must be on a ' +
-          'writable filesystem, and not on an ID-mapped mount in which the mounting user has no id',
-        rolledBack: false,
-      });
+    describe: ({ on, userns }) => `check that ${on} is writable${userns ? ` by the root of ${userns}` : ''}`,
+    apply: ({ on, userns }, at) => {
+      if ((fstatfs(at.get(on)).flags & ST_RDONLY) !== 0) {
+        throw new MountError({
+          reason: 'not-writable',
+          message:
+            'the overlay came out read-only: its workdir could not be prepared; upperdir and workdir must be on a ' +
+            'writable filesystem, and not on an ID-mapped mount in which the mounting user has no id',
+          rolledBack: false,
+        });
+      }
+      const namespace = userns === undefined ? undefined : at.find(userns);
+      if (namespace === undefined) return;
+      onThread('private', 'tryWriting', { directory: at.get(on).number, user: mappedRoot(namespace) });
     },
+    explain: (errno, { userns }) =>
+      userns === undefined || errno === 'ENOSYS'
+        ? undefined
+        : {
+            reason: 'not-writable',
+            meaning:
+              'root of the mapping cannot write to the overlay; its upperdir must belong to an id that the mapping has',
+          },
   },
 };

@@ -1,20 +1,24 @@
 // Steps that make an overlay of layers that cannot be given to the kernel by descriptor.
 import { realpathSync } from 'node:fs';
 import path from 'node:path';
-import { AT_FDCWD, OPEN_TREE, STATX, STATX_MASK } from '../../sys/constants.ts';
+import { AT_FDCWD, MOUNT_ATTR, OPEN_TREE, STATX, STATX_MASK } from '../../sys/constants.ts';
+import { hasErrno, SyscallError } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
-import { openTree, statx } from '../../sys/syscalls.ts';
+import { mountSetattr, openTree, statx } from '../../sys/syscalls.ts';
 import { invalidMount, MountError } from '../errors.ts';
 import { commonParent } from '../layers.ts';
 import { onThread } from '../thread/thread.ts';
 import { upperName } from './claim.ts';
 import type { Rows, Slot } from './row.ts';
+import { mappedRoot } from './userns.ts';
 
 export interface OverlaySteps {
   /** In a private mount namespace, where the detached layers get short names: nothing is seen on the host. */
   readonly assembleOverlay: {
     readonly layers: readonly { readonly slot: Slot; readonly dataOnly: boolean }[];
     readonly upper: Upper | undefined;
+    /** Where the upper layer is mapped too: with this user namespace, if it is there. */
+    readonly userns?: Slot;
     /** Whether fsopen(2) may be used; else mount(2). */
     readonly context: boolean;
     readonly source: string;
@@ -31,21 +35,25 @@ export interface Upper {
 
 export const overlaySteps: Rows<OverlaySteps> = {
   assembleOverlay: {
-    describe: ({ layers, upper, data, as }) => {
+    describe: ({ layers, upper, userns, data, as }) => {
       const lowerdir = layers
         .map(({ slot, dataOnly }, i) => `${i === 0 ? '' : dataOnly ? '::' : ':'}${slot}`)
         .join('');
       const upperdir = upper ? [`upperdir=${upper.upperdir}`, `workdir=${upper.workdir}`] : [];
-      return `${as} = overlay(${[`lowerdir=${lowerdir}`, ...upperdir, ...data].join(', ')}) in a private mount namespace`;
+      const mapped = userns ? `, upperdir and workdir mapped by ${userns}, mounted as its root` : '';
+      return `${as} = overlay(${[`lowerdir=${lowerdir}`, ...upperdir, ...data].join(', ')}) in a private mount namespace${mapped}`;
     },
-    apply: ({ layers, upper, context, source, data, as }, at) => {
+    apply: ({ layers, upper, userns, context, source, data, as }, at) => {
       using held = upper === undefined ? undefined : cloneOfBoth(upper);
+      const namespace = userns === undefined ? undefined : at.find(userns);
+      if (held && namespace) mapUpper(held.fd, namespace);
       const mount = onThread('private', 'assembleOverlay', {
         context,
         source,
         data,
         layers: layers.map(({ slot, dataOnly }) => ({ fd: at.get(slot).number, dataOnly })),
         upper: held && { ...held, fd: held.fd.number },
+        user: namespace && mappedRoot(namespace),
       });
       at.put(as, new Fd(mount));
     },
@@ -58,6 +66,24 @@ export const overlaySteps: Rows<OverlaySteps> = {
         : undefined,
   },
 };
+
+function mapUpper(tree: Fd, namespace: Fd): void {
+  const set = MOUNT_ATTR.MOUNT_ATTR_IDMAP;
+  try {
+    mountSetattr(tree, 0, { set, clear: 0, propagation: 0, usernsFd: namespace.number });
+  } catch (error) {
+    if (!(error instanceof SyscallError) || !hasErrno(error, 'EINVAL', 'EPERM')) throw error;
+    const meaning =
+      error.code === 'EINVAL'
+        ? 'the filesystem of upperdir cannot be ID-mapped on this kernel; put it on another, or leave out idmapupper'
+        : 'upperdir is on an ID-mapped mount already, or its filesystem belongs to another user namespace; use the unmapped one';
+    const { message } = error.explain(meaning);
+    throw new MountError(
+      { reason: 'idmap-unsupported', message, rolledBack: true, errno: error.code },
+      { cause: error },
+    );
+  }
+}
 
 interface HeldUpper extends Upper, Disposable {
   readonly fd: Fd;

@@ -7,6 +7,7 @@
 import { AT_FDCWD, MOVE_MOUNT, OPEN_TREE, UMOUNT } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
+import { asFilesystemUser } from '../../sys/filesystem-user.ts';
 import {
   fsconfig,
   fsmount,
@@ -30,6 +31,7 @@ export function assembleOverlay(parts: OverlayParts): number {
   if (parts.upper) attached.use(attach(parts.upper.fd, parts.upper.name));
   const options = [...layerOptions(parts), ...parts.data];
   const short = options.every((option) => Buffer.byteLength(option) <= LONGEST_FSCONFIG_STRING);
+  using _user = parts.user && asFilesystemUser(parts.user);
   return parts.context && short ? byContext(parts.source, options) : byMount(parts.source, options);
 }
 

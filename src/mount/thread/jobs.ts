@@ -1,5 +1,7 @@
 // What a thread of thread.ts can be asked to do. File descriptors go by number: threads share them.
 
+import type { FilesystemUser } from '../../sys/filesystem-user.ts';
+
 export interface Jobs {
   /** mount(2) with the working directory at `cwd`. `target` is absolute. */
   readonly mountAt: {
@@ -15,6 +17,11 @@ export interface Jobs {
   };
   /** An overlay of detached mounts, as a detached mount: its descriptor. Closes none of those it was given. */
   readonly assembleOverlay: { readonly args: OverlayParts; readonly result: number };
+  /** Makes a file in this directory, and lets it go. */
+  readonly tryWriting: {
+    readonly args: { readonly directory: number; readonly user: FilesystemUser };
+    readonly result: null;
+  };
   /** The root directory of a filesystem on a block device, mounted where nobody sees it until that is closed. */
   readonly openFilesystem: {
     readonly args: { readonly major: number; readonly minor: number; readonly type: string };
@@ -39,6 +46,8 @@ export interface OverlayParts {
         readonly workdir: string;
       }
     | undefined;
+  /** Whose name the overlay works in, from then on: who has an id where its upper layer is mapped. */
+  readonly user: FilesystemUser | undefined;
 }
 
 export type JobName = keyof Jobs;

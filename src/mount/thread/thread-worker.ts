@@ -9,6 +9,7 @@ import { assembleOverlay } from './assemble.ts';
 import type { Job } from './jobs.ts';
 import { openFilesystem } from './open-filesystem.ts';
 import type { Answer, ThreadData } from './thread.ts';
+import { tryWriting } from './try-writing.ts';
 
 const { kind, port, signal } = workerData as ThreadData;
 
@@ -40,6 +41,8 @@ function run(job: Job): unknown {
       return assembleOverlay(job.args);
     case 'openFilesystem':
       return openFilesystem(job.args);
+    case 'tryWriting':
+      return tryWriting(job.args);
   }
 }
 

@@ -236,6 +236,19 @@ const rows: readonly Row[] = [
     ],
   },
   {
+    title: 'an overlay with a mapped upper layer: always in the private namespace',
+    mount: overlay('lowerdir=/a', 'upperdir=/u', 'workdir=/w', 'idmapupper', ...IDS),
+    steps: [
+      'claim = lock of /u, which no other overlay may have',
+      'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
+      USERNS,
+      'mount_setattr(layer0, userns userns)',
+      'mount = overlay(lowerdir=layer0, upperdir=/u, workdir=/w) in a private mount namespace, upperdir and workdir mapped by userns, mounted as its root',
+      'check that mount is writable by the root of userns',
+      ...ATTACH,
+    ],
+  },
+  {
     title: 'a read-only overlay with an upper layer is not asked to be writable',
     mount: overlay('lowerdir=/a', 'upperdir=/u', 'workdir=/w', 'ro'),
     steps: [
@@ -349,6 +362,11 @@ const refused: readonly { readonly title: string; readonly mount: Mount; readonl
     title: 'an upper layer of what has none',
     mount: bind('idmapupper', 'rootuid=7'),
     message: 'idmapupper is for the upperdir of an overlay; leave it out of bind mounts',
+  },
+  {
+    title: 'a mapped upper layer without one',
+    mount: overlay('lowerdir=/a', 'idmapupper', 'rootuid=7'),
+    message: 'idmapupper without upperdir: give upperdir and workdir, or leave it out',
   },
   { title: 'half an ID map', mount: bind('uidmap=0:1:1'), message: 'uidmap without gidmap' },
 ];
@@ -469,6 +487,18 @@ describe('the plan on a kernel that lacks something', () => {
       expect(() => plan(mount, kernelWith([])))
         .to.throw(MountError, /an ID mapping needs/)
         .that.includes({ reason: 'kernel-unsupported' });
+    }
+  });
+
+  it('is refused for a mapped upper layer without a private mount namespace', () => {
+    const mount = overlay('lowerdir=/a', 'upperdir=/u', 'workdir=/w', 'idmapupper', ...IDS);
+    for (const kernel of [
+      without('private-namespace'),
+      kernelWith(['open-tree', 'mount-setattr', 'move-mount']),
+    ]) {
+      expect(() => plan(mount, kernel))
+        .to.throw(MountError, /idmapupper needs a private mount namespace/)
+        .that.includes({ reason: 'kernel-unsupported', rolledBack: true });
     }
   });
 
