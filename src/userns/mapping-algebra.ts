@@ -35,6 +35,19 @@ export function invertMapping(mapping: IdMapping): IdMapping {
   );
 }
 
+/**
+ * Who root is where ids are mapped so, as others see him: whoever the lowest id on disk is shown as, which is 0 but for
+ * mappings that leave it out.
+ */
+export function mappedRoot({ uid, gid }: UserMapping): { readonly uid: number; readonly gid: number } {
+  const lowest = (mapping: IdMapping): number => {
+    const [first] = mergeExtents(mapping);
+    if (first === undefined) throw new MappingError('a mapping without extents has no root');
+    return first.host;
+  };
+  return { uid: lowest(uid), gid: lowest(gid) };
+}
+
 /** Every id as itself. */
 export const identityMapping: IdMapping = [{ container: 0, host: 0, size: MAX_ID + 1 }];
 

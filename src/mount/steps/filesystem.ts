@@ -4,7 +4,7 @@ import { fsconfig, fsmount, fsopen, fstatfs } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
 import { onThread } from '../thread/thread.ts';
 import type { Rows, Slot } from './row.ts';
-import { mappedRoot } from './userns.ts';
+import { rootOfNamespace } from './userns.ts';
 
 export interface FilesystemSteps {
   readonly openFilesystem: { readonly type: string; readonly as: Slot };
@@ -80,7 +80,7 @@ export const filesystemSteps: Rows<FilesystemSteps> = {
       }
       const namespace = userns === undefined ? undefined : at.find(userns);
       if (namespace === undefined) return;
-      onThread('private', 'tryWriting', { directory: at.get(on).number, user: mappedRoot(namespace) });
+      onThread('private', 'tryWriting', { directory: at.get(on).number, user: rootOfNamespace(namespace) });
     },
     explain: (errno, { userns }) =>
       userns === undefined || errno === 'ENOSYS'

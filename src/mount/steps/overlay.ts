@@ -10,7 +10,7 @@ import { commonParent } from '../layers.ts';
 import { onThread } from '../thread/thread.ts';
 import { upperName } from './claim.ts';
 import type { Rows, Slot } from './row.ts';
-import { mappedRoot } from './userns.ts';
+import { rootOfNamespace } from './userns.ts';
 
 export interface OverlaySteps {
   /** In a private mount namespace, where the detached layers get short names: nothing is seen on the host. */
@@ -53,7 +53,7 @@ export const overlaySteps: Rows<OverlaySteps> = {
         data,
         layers: layers.map(({ slot, dataOnly }) => ({ fd: at.get(slot).number, dataOnly })),
         upper: held && { ...held, fd: held.fd.number },
-        user: namespace && mappedRoot(namespace),
+        user: namespace && rootOfNamespace(namespace),
       });
       at.put(as, new Fd(mount));
     },

@@ -4,8 +4,8 @@ import type { Fd } from '../../sys/fd.ts';
 import { statx } from '../../sys/syscalls.ts';
 import { type CacheOptions, type UserNamespaces, userNamespaces } from '../../userns/cache.ts';
 import { createUserNamespace } from '../../userns/create.ts';
-import { formatIdMapping, type IdMapping, type UserMapping } from '../../userns/mapping.ts';
-import { mergeExtents } from '../../userns/mapping-algebra.ts';
+import { formatIdMapping, type UserMapping } from '../../userns/mapping.ts';
+import { mappedRoot } from '../../userns/mapping-algebra.ts';
 import { invalidMount } from '../errors.ts';
 import type { RootIds } from '../idmap-options.ts';
 import type { Kernel } from '../kernel.ts';
@@ -74,16 +74,11 @@ function idsOf({ uid, gid }: RootIds): string {
 const mappings = new WeakMap<Fd, UserMapping>();
 export const mappingOf = (userns: Fd): UserMapping | undefined => mappings.get(userns);
 
-/**
- * Who root is where this namespace maps the ids, as others see him: whoever the lowest id on disk is shown as, which is
- * 0 but for mappings that leave it out.
- */
-export function mappedRoot(userns: Fd): Owner {
+/** Who root of a namespace of ours is, as others see him. */
+export function rootOfNamespace(userns: Fd): Owner {
   const mapping = mappingOf(userns);
-  const lowest = (extents: IdMapping = []) => mergeExtents(extents)[0]?.host;
-  const [uid, gid] = [lowest(mapping?.uid), lowest(mapping?.gid)];
-  if (uid === undefined || gid === undefined) throw new Error(`no mapping is known of ${userns}`);
-  return { uid, gid };
+  if (mapping === undefined) throw new Error(`no mapping is known of ${userns}`);
+  return mappedRoot(mapping);
 }
 
 /** User namespaces for the plans of an engine, made in the ways that its kernel has. */
