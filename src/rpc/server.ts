@@ -113,6 +113,10 @@ async function listen(listener: SocketServer, path: string): Promise<void> {
   listener.off('error', reject);
 }
 
+/** A killed predecessor may hold it for a moment, as its lock (journal/lock.ts). */
+const PATIENCE_MS = 1_500;
+const INTERVAL_MS = 50;
+
 async function removeStale(path: string): Promise<void> {
   const info = await lstat(path).catch((error: unknown) => {
     if (codeOf(error) === 'ENOENT') return undefined;
@@ -120,8 +124,11 @@ async function removeStale(path: string): Promise<void> {
   });
   if (info === undefined) return;
   if (!info.isSocket()) throw new Error(`cannot listen on ${path}: it exists and is not a socket`);
-  if (await accepts(path)) {
-    throw new Error(`cannot listen on ${path}: another process is listening there`);
+  for (let waited = 0; await accepts(path); waited += INTERVAL_MS) {
+    if (waited >= PATIENCE_MS) {
+      throw new Error(`cannot listen on ${path}: another process is listening there`);
+    }
+    await delay(INTERVAL_MS);
   }
   await rm(path, { force: true });
 }

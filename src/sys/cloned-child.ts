@@ -1,9 +1,10 @@
 // A child that runs no code of ours and is held by a pidfd: something to be looked at, and killed.
 //
 // It shares our memory (CLONE_VM), so that nothing is copied, and anything but a libc call that needs none of that
-// memory would race with this thread: its entry is libc's sleep(1), on a stack of its own. All signals are blocked in
-// it from birth, or a Ctrl-C to the process group would run our handlers there. It holds copies of our descriptors,
-// locks and listening sockets among them: should we be killed, it ends by itself after a second.
+// memory would race with this thread: its entry is libc's usleep(), on a stack of its own, which unlike sleep() does not
+// even write errno at its end. All signals are blocked in it from birth, or a Ctrl-C to the process group would run our
+// handlers there. It holds copies of our descriptors, locks and listening sockets among them: should we be killed, it
+// ends by itself after a second.
 import { lastErrno, libcAddress, libcClone, renderFlags } from './bind.ts';
 import { CLONE, MAP, P_PIDFD, PROT, SIG_SETMASK, SIGKILL, WAIT } from './constants.ts';
 import { hasErrno, SyscallError } from './errors.ts';
@@ -13,7 +14,7 @@ import { SIGINFO_SIZE } from './structs.ts';
 import { mmap, munmap, pidfdOpen, pidfdSendSignal, rtSigprocmask, waitid } from './syscalls.ts';
 
 const STACK_BYTES = 64 * 1024;
-const LIFE_SECONDS = 1n;
+const LIFE_MICROSECONDS = 1_000_000n;
 
 /** Disposed, it is killed, and waited for where that is ours to do. */
 export interface Child extends Disposable {
@@ -39,15 +40,15 @@ export function cloneChild(flags: number): Child {
     0,
   );
   undo.defer(() => munmap(stack, STACK_BYTES));
-  const entry = libcAddress('sleep');
+  const entry = libcAddress('usleep');
   const all = flags | CLONE.CLONE_VM | CLONE.CLONE_PIDFD;
   const pidfdAt = Buffer.alloc(4);
   const [returned, errno] = withSignalsBlocked(() => {
-    const pid = libcClone(entry, stack + BigInt(STACK_BYTES), all, LIFE_SECONDS, pidfdAt, null, null);
+    const pid = libcClone(entry, stack + BigInt(STACK_BYTES), all, LIFE_MICROSECONDS, pidfdAt, null, null);
     return [pid, pid === -1 ? lastErrno() : 0];
   });
   if (returned === -1) {
-    throw new SyscallError({ syscall: 'clone', args: `sleep, ${renderFlags(all, CLONE)}`, errno });
+    throw new SyscallError({ syscall: 'clone', args: `usleep, ${renderFlags(all, CLONE)}`, errno });
   }
   const pidfd = undo.use(new Fd(pidfdAt.readInt32LE()));
   // Runs before the two above: the stack may only be freed when the child is gone for certain.

@@ -7,6 +7,7 @@ import type { IdMapping } from './mapping.ts';
 const NAMESPACE: Readonly<Record<string, string>> = {
   EPERM:
     'making a user namespace is not permitted here; run as root with CAP_SYS_ADMIN, not in a chroot, and without a seccomp filter or security module that forbids it',
+  EAGAIN: 'no more processes may be started; raise the limit of the pids cgroup, or RLIMIT_NPROC',
   ENOSPC: 'too many user namespaces; raise /proc/sys/user/max_user_namespaces',
   EUSERS: 'user namespaces are nested too deeply, or there are too many',
   EINVAL: 'this kernel has no user namespaces (CONFIG_USER_NS)',

@@ -37,7 +37,7 @@ export function spawnInUserNamespace(): Child {
   command.on('error', () => undefined);
   if (command.pid === undefined) {
     throw new Error(
-      'unshare (of util-linux), with which user namespaces are made here, cannot be started; install it',
+      'unshare (of util-linux), with which user namespaces are made here, cannot be started; install it, or raise the limit of processes or open files',
     );
   }
   const pidfd = undo.use(openPidfd(command.pid));

@@ -11,6 +11,7 @@ import { formatKernelMap, type IdMapping, parseIdMapping } from '../../../src/us
 import { eventually, temporaryDirectory } from '../../support/fixtures.ts';
 import { descendants, openDescriptors } from '../../support/leaks.ts';
 import { needTool } from '../../support/need.ts';
+import { longestMapping } from '../../unit/userns/mappings.ts';
 import { mapsIn } from './maps.ts';
 import { describeWays } from './ways.ts';
 
@@ -36,11 +37,14 @@ describeWays('createUserNamespace()', ({ options, without }) => {
     });
   }
 
-  it('maps as many extents as the kernel takes', async function () {
+  it('maps as many extents, and as much text, as the kernel takes', async function () {
     needTool(this, 'nsenter', 'the maps are read inside');
     const many = ids(Array.from({ length: 340 }, (_, i) => `${i}:${i + 500}:1`).join(','));
-    using namespace = create(many);
-    expect((await mapsIn(namespace.number)).uid).to.equal(formatKernelMap(many));
+    using namespace = create(many, longestMapping);
+    expect(await mapsIn(namespace.number)).to.deep.equal({
+      uid: formatKernelMap(many),
+      gid: formatKernelMap(longestMapping),
+    });
   });
 
   it('makes a namespace of its own each time', () => {

@@ -16,9 +16,8 @@ export async function mapsIn(namespace: number): Promise<Maps> {
 const FIRST = 3;
 const SCRIPT = `
 for fd in "$@"; do
-  nsenter --preserve-credentials --user=/proc/self/fd/$fd cat /proc/self/uid_map
-  echo gids
-  nsenter --preserve-credentials --user=/proc/self/fd/$fd cat /proc/self/gid_map
+  echo gids |
+    nsenter --preserve-credentials --user=/proc/self/fd/$fd cat /proc/self/uid_map - /proc/self/gid_map
   echo end
 done`;
 

@@ -1,6 +1,6 @@
 // Process ids that are used again at once: a child that is gone is noticed, however soon another has its number.
 import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
@@ -10,21 +10,30 @@ import { describeWays } from './ways.ts';
 const PID_MAX = '/proc/sys/kernel/pid_max';
 /** The kernel takes no less than 301. */
 const FEW = 400;
+const LOWERED = `echo ${FEW} >${PID_MAX}; exec "$@"`;
+/**
+ * Before Linux 6.14 the limit is the whole machine's: it is put back by a shell that outlives this run, should that be
+ * killed.
+ */
+const RESTORING = `
+trap : INT TERM HUP
+before=$1; shift
+"$@"; status=$?
+[ "$(cat ${PID_MAX})" = "$before" ] || echo "$before" >${PID_MAX}
+exit $status`;
 
 describeWays('a child whose process id is reused', ({ without }) => {
-  const before = readFileSync(PID_MAX, 'utf8');
-  // Before Linux 6.14 the limit is the whole machine's.
-  afterEach(() => {
-    if (readFileSync(PID_MAX, 'utf8') !== before) writeFileSync(PID_MAX, before);
-  });
+  const limit = () => readFileSync(PID_MAX, 'utf8').trim();
+  const before = limit();
+  after(() => expect(limit()).to.equal(before));
 
   it('is told from the other process, and made anew', async function () {
     needTool(this, 'unshare', 'a pid namespace with a limit of its own');
-    const few = `echo ${FEW} >${PID_MAX}; exec "$@"`;
     const fixture = join(import.meta.dirname, 'reuse.fixture.ts');
-    const { stdout } = await promisify(execFile)('unshare', [
-      ...['--pid', '--fork', '--kill-child', '--mount-proc', '--', 'sh', '-ec', few, 'sh'],
-      ...[process.execPath, fixture, without.join()],
+    const { stdout } = await promisify(execFile)('sh', [
+      ...['-c', RESTORING, 'sh', before],
+      ...['unshare', '--pid', '--fork', '--kill-child', '--mount-proc', '--'],
+      ...['sh', '-ec', LOWERED, 'sh', process.execPath, fixture, without.join()],
     ]);
     const { rounds, always } = JSON.parse(stdout) as {
       rounds: { starts: number; isForeign: boolean; foreignMap: string }[];

@@ -65,6 +65,16 @@ describe('parsePodRecord', () => {
     ['a range without a field', changed('"hostId":65536,', ''), 'uidMappings[0] has no hostId'],
     ['a root that is not mapped', changed('"containerId":0', '"containerId":1'), 'containerId is 1; it is 0'],
     ['a text for a number', changed('"containerId":0', '"containerId":"0"'), 'containerId is "0"; it is 0'],
+    [
+      'a text for a length',
+      changed('"length":65536', '"length":"65536"'),
+      'length is "65536"; it is a multiple',
+    ],
+    [
+      'a text for an id',
+      changed('"hostId":65536', '"hostId":"65536"'),
+      'hostId is "65536"; it is a multiple',
+    ],
     ["the host's own ids", recordOf(0, UNIT), 'uidMappings[0].hostId is 0; it is a multiple of the length'],
     ['a range between two', recordOf(UNIT + 1, UNIT), 'uidMappings[0].hostId is 65537; it is a multiple'],
     ['a range that is not its turn', recordOf(UNIT, 2 * UNIT), 'hostId is 65536; it is a multiple of the'],
@@ -81,6 +91,11 @@ describe('parsePodRecord', () => {
         '65536,"containerId":0,"length":65536}]}',
         '131072,"containerId":0,"length":65536}]}',
       ),
+      'uidMappings and gidMappings differ',
+    ],
+    [
+      'more groups than users',
+      recordOf(2 * UNIT, UNIT).replace('"length":65536}]}', '"length":131072}]}'),
       'uidMappings and gidMappings differ',
     ],
   ];

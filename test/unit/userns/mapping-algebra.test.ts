@@ -66,6 +66,8 @@ describe('mergeExtents', () => {
         expect(canonicalText({ uid: cut(uid), gid: cut(gid) })).to.equal(text);
         const same = canonicalText({ uid: gid, gid: uid }) === text;
         expect(same).to.equal(sameTable(uid, gid));
+        expect(canonicalText({ uid, gid: uid }) === text).to.equal(sameTable(uid, gid));
+        expect(canonicalText({ uid: gid, gid }) === text).to.equal(sameTable(uid, gid));
       }),
     );
   });

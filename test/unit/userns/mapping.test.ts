@@ -9,6 +9,7 @@ import {
   parseIdMapping,
   shownId,
 } from '../../../src/userns/mapping.ts';
+import { longestMapping } from './mappings.ts';
 
 const LAST = 2 ** 32 - 2;
 
@@ -75,6 +76,16 @@ describe('parseIdMapping', () => {
     expect(parseIdMapping(extents(340), 'uidmap')).to.have.length(340);
     expect(() => parseIdMapping(extents(341), 'uidmap')).to.throw(
       'uidmap: 341 extents, the kernel takes at most 340',
+    );
+  });
+
+  it('takes as much text as the kernel does, and no more', () => {
+    expect(formatKernelMap(longestMapping)).to.have.length(4095);
+    expect(parseIdMapping(formatIdMapping(longestMapping), 'uidmap')).to.deep.equal(longestMapping);
+    const longer = longestMapping.map((extent, i) => (i === 0 ? { ...extent, size: 10 } : extent));
+    expect(() => parseIdMapping(formatIdMapping(longer), 'uidmap')).to.throw(
+      MappingError,
+      'uidmap: the kernel reads a mapping of less than a page, and this one has 4096 bytes',
     );
   });
 });

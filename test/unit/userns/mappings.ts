@@ -48,3 +48,10 @@ export function tableOf(mapping: IdMapping): ReadonlyMap<number, number> {
     ),
   );
 }
+
+/** As much as the kernel reads, which is less than a page: 255 lines of 16 bytes and one of 15. */
+export const longestMapping: IdMapping = Array.from({ length: 256 }, (_, i) => ({
+  container: i === 0 ? 1000 : 10_000 + 10 * i,
+  host: 1_000_000 + 10 * i,
+  size: 1,
+}));
