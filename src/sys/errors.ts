@@ -7,9 +7,11 @@ const UNNAMED = { ENOTBLK: 15, EUSERS: 87, EHOSTDOWN: 112, EUCLEAN: 117 } as con
 
 export type ErrnoName = keyof typeof constants.errno | keyof typeof UNNAMED;
 
-/** Of two names for one number, the first: EAGAIN rather than EWOULDBLOCK. */
+const NUMBERS: Readonly<Record<string, number>> = { ...constants.errno, ...UNNAMED };
+
+/** Of two names for one number, the first: EAGAIN rather than EWOULDBLOCK, ENOTSUP rather than EOPNOTSUPP. */
 const nameOf = new Map<number, ErrnoName>(
-  Object.entries({ ...constants.errno, ...UNNAMED })
+  Object.entries(NUMBERS)
     .reverse()
     .map(([name, number]) => [number, name as ErrnoName]),
 );
@@ -67,7 +69,9 @@ export class SyscallError extends Error {
   }
 }
 
-/** True for an error of ours or of Node's that carries one of these errnos. */
+/** True for an error of ours or of Node's that carries one of these errnos, by whichever of its names. */
 export function hasErrno(error: unknown, ...codes: ErrnoName[]): error is Error & { code: ErrnoName } {
-  return error instanceof Error && 'code' in error && codes.some((code) => code === error.code);
+  if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return false;
+  const { code } = error;
+  return codes.some((one) => NUMBERS[one] !== undefined && NUMBERS[one] === NUMBERS[code]);
 }

@@ -26,7 +26,7 @@ function makeOne(directory: Fd): void {
   try {
     openat(directory, '.', O.O_TMPFILE | O.O_WRONLY, 0o600)[Symbol.dispose]();
   } catch (error) {
-    if (!hasErrno(error, 'EOPNOTSUPP')) throw error;
+    if (!hasErrno(error, 'ENOTSUP')) throw error;
     const name = `.writable-${randomBytes(8).toString('hex')}`;
     mkdirat(directory, name, 0o700);
     unlinkat(directory, name, AT_REMOVEDIR);

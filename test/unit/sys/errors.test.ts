@@ -66,6 +66,13 @@ describe('hasErrno', () => {
     }
   });
 
+  it('knows both names of an errno that has two', () => {
+    const { EAGAIN, EOPNOTSUPP } = constants.errno;
+    expect(hasErrno(failed(EOPNOTSUPP), 'EOPNOTSUPP')).to.equal(true);
+    expect(hasErrno(failed(EOPNOTSUPP), 'ENOTSUP')).to.equal(true);
+    expect(hasErrno(failed(EAGAIN), 'EWOULDBLOCK')).to.equal(true);
+  });
+
   it('is false for what carries none', () => {
     for (const other of [new Error('ENOENT'), undefined, null, 'ENOENT', { code: 'ENOENT' }]) {
       expect(hasErrno(other, 'ENOENT')).to.equal(false);
