@@ -17,6 +17,7 @@ const SUITES = [
   'remount',
   'root-ids',
   'sets',
+  'sources',
   'target',
   'temporary',
   'tmpfs',

@@ -6,21 +6,26 @@ import type { UserNamespaces } from '../userns/cache.ts';
 import { MountError, toMountError } from './errors.ts';
 import { beginPrograms, type Programs } from './fuse/programs.ts';
 import type { Kernel } from './kernel.ts';
+import { ANYWHERE, type Sources } from './source.ts';
 import type { Explanation, Slot, Workplace } from './steps/row.ts';
 import { userNamespacesOn } from './steps/userns.ts';
 import { STEPS, type Step } from './steps.ts';
 import type { Target } from './target.ts';
 
-/**
- * @param userNamespaces where they are had from; by default none is kept
- * @throws MountError
- */
+export interface ApplyOptions {
+  /** Where the plan's sources are found (default: anywhere). */
+  readonly sources?: Sources;
+  readonly programs?: Programs;
+  /** Where they are had from; by default none is kept. */
+  readonly userNamespaces?: UserNamespaces;
+}
+
+/** @throws MountError */
 export function apply(
   steps: readonly Step[],
   target: Target,
   kernel: Pick<Kernel, 'has'>,
-  programs: Programs = beginPrograms(),
-  userNamespaces: UserNamespaces = userNamespacesOn(kernel, { limit: 0 }),
+  options: ApplyOptions = {},
 ): void {
   const slots = new Map<Slot, { readonly fd: Fd; readonly owner: Disposable }>();
   const empty = new Set<Slot>();
@@ -28,8 +33,9 @@ export function apply(
   const workplace: Workplace = {
     target,
     kernel,
-    programs,
-    userNamespaces,
+    sources: options.sources ?? ANYWHERE,
+    programs: options.programs ?? beginPrograms(),
+    userNamespaces: options.userNamespaces ?? userNamespacesOn(kernel, { limit: 0 }),
     get(slot) {
       const filled = slots.get(slot);
       if (filled === undefined) throw new Error(`the plan reads the slot ${slot} before it is filled`);

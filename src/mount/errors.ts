@@ -7,6 +7,10 @@ export const MOUNT_REASONS = [
   'invalid-mount',
   /** The source, or an overlay layer, does not exist. */
   'source-not-found',
+  /** The source, or an overlay layer, does not lie where sources may come from, or a link leads out of there. */
+  'source-outside-roots',
+  /** Nothing is mounted where the disk of the source should be. */
+  'source-not-mounted',
   /** The target, or its parent, does not exist, or is of the wrong kind, or leaves the root it must lie in. */
   'bad-target',
   /** The target directory holds files that are no mount of ours. */

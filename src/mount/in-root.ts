@@ -5,14 +5,13 @@
 // followed first, and then the place that they lead to is opened by its real path, without links; that both are one
 // is checked, since someone may be changing the directories.
 import { readlinkSync } from 'node:fs';
-import { constants } from 'node:os';
 import path from 'node:path';
 import { O, RESOLVE, STATX, STATX_MASK } from '../sys/constants.ts';
-import { hasErrno, SyscallError } from '../sys/errors.ts';
-import { Fd } from '../sys/fd.ts';
-import { openBelow } from '../sys/open-below.ts';
+import { hasErrno } from '../sys/errors.ts';
+import type { Fd } from '../sys/fd.ts';
+import { openBelow, walkBelow } from '../sys/open-below.ts';
 import type { Statx } from '../sys/structs.ts';
-import { openat, openat2, statx } from '../sys/syscalls.ts';
+import { openat2, statx } from '../sys/syscalls.ts';
 import { MountError } from './errors.ts';
 import { isWithin, type Target, type TargetKind, targetIn } from './target.ts';
 
@@ -66,55 +65,9 @@ function openInRoot(root: Fd, inside: string): Fd {
     try {
       return openat2(root, inside, how);
     } catch (error) {
-      if (hasErrno(error, 'ENOSYS')) return walkInRoot(root, inside);
+      if (hasErrno(error, 'ENOSYS')) return walkBelow(root, inside, 'stay');
       if (!hasErrno(error, 'EAGAIN') || tries >= TRIES) throw error;
     }
-  }
-}
-
-/** What the kernel allows on one path (MAXSYMLINKS). */
-const MOST_LINKS = 40;
-
-/** The same before Linux 5.6: component by component, each link read and not followed. */
-function walkInRoot(root: Fd, inside: string): Fd {
-  const pending = inside.split('/');
-  const done: string[] = [];
-  let links = 0;
-  using walked = new DisposableStack();
-  let at = walked.use(openBelow(root, '.'));
-  for (let name = pending.shift(); name !== undefined; name = pending.shift()) {
-    if (name === '' || name === '.') continue;
-    if (name === '..') {
-      done.pop();
-      at = walked.use(openBelow(root, done.join('/') || '.'));
-      continue;
-    }
-    const next = walked.use(openat(at, name, O.O_PATH | O.O_NOFOLLOW));
-    const link = linkAt(at, name);
-    if (link === undefined) {
-      done.push(name);
-      at = next;
-      continue;
-    }
-    if (++links > MOST_LINKS) {
-      throw new SyscallError({ syscall: 'openat', args: inside, errno: constants.errno.ELOOP });
-    }
-    if (link.startsWith('/')) {
-      done.length = 0;
-      at = walked.use(openBelow(root, '.'));
-    }
-    pending.unshift(...link.split('/'));
-  }
-  return new Fd(at.release());
-}
-
-/** What the link says; undefined for what is none. */
-function linkAt(directory: Fd, name: string): string | undefined {
-  try {
-    return readlinkSync(`/proc/self/fd/${directory.number}/${name}`);
-  } catch (error) {
-    if (hasErrno(error, 'EINVAL')) return undefined;
-    throw error;
   }
 }
 

@@ -14,12 +14,13 @@ import type { UserNamespaces } from '../userns/cache.ts';
 import { MountError } from './errors.ts';
 import type { RootOwner } from './image/root-owner.ts';
 import type { Kernel } from './kernel.ts';
+import { type SourceRequest, sourcesOf } from './source.ts';
 import { unbindable } from './steps/trees.ts';
 import { openTarget, type TargetSpec } from './target.ts';
 import { mountIdOf, mountView } from './view.ts';
 
 /** What is mounted at a target, or a directory or file that may become the source of a bind. */
-export type CanIdmapRequest = { readonly target: TargetSpec } | { readonly source: string };
+export type CanIdmapRequest = { readonly target: TargetSpec } | RootOfRequest;
 
 export type CanIdmapResult = { readonly can: true } | { readonly can: false; readonly because: string };
 
@@ -38,7 +39,7 @@ export function canIdmap(
     throw new MountError({ reason: 'kernel-unsupported', message, rolledBack: true });
   }
   const shown = 'target' in request ? request.target.path : request.source;
-  using place = 'target' in request ? openMounted(request.target) : openSource(request.source);
+  using place = 'target' in request ? openMounted(request.target) : openSource(request);
   using copy = copyOf(place);
   if (copy === undefined) return cannot(unbindable(shown));
   // Any map will do. It is tried on the copy, which is gone with its descriptor.
@@ -84,22 +85,24 @@ function openMounted(spec: TargetSpec): Fd {
   return target.open();
 }
 
-export interface RootOfRequest {
+export interface RootOfRequest extends SourceRequest {
   readonly source: string;
 }
 
 /** Owner, group and permission bits of a source's root directory, as its mount shows them. */
-export function rootOf({ source }: RootOfRequest): RootOwner {
-  using root = openSource(source);
+export function rootOf(request: RootOfRequest): RootOwner {
+  using root = openSource(request);
   const { uid, gid, mode } = statx(root, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
   return { uid, gid, mode: mode & MODE_BITS };
 }
 
 const MODE_BITS = 0o7777;
 
-function openSource(source: string): Fd {
+function openSource(request: RootOfRequest): Fd {
+  const { source } = request;
+  using sources = sourcesOf(request);
   try {
-    return openat(AT_FDCWD, source, O.O_PATH);
+    return openat(AT_FDCWD, sources.reach(source), O.O_PATH);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) throw error;
     const message = `source ${source}: does not exist or cannot be reached`;

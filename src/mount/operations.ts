@@ -36,13 +36,14 @@ import { borrowedBy, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
+import { type SourceRequest, type Sources, sourcesOf } from './source.ts';
 import { userNamespacesOn } from './steps/userns.ts';
 import { isGone, openTarget, type Target, type TargetKind, type TargetSpec } from './target.ts';
 import { unmountTree } from './unmount/recursive.ts';
 import { unmountTop } from './unmount.ts';
 import { mountView } from './view.ts';
 
-export interface MountRequest {
+export interface MountRequest extends SourceRequest {
   readonly mounts: readonly Mount[];
   /** The root of the set. */
   readonly target: TargetSpec;
@@ -56,7 +57,7 @@ export interface MountRequest {
   readonly createTargets?: boolean;
 }
 
-export interface UnmountRequest {
+export interface UnmountRequest extends SourceRequest {
   readonly target: TargetSpec;
   readonly lazy?: boolean;
   /**
@@ -150,7 +151,8 @@ export const operationsOn = (
 ): Operations => ({
   /** Mounts all or nothing. */
   mountAll(request): undefined {
-    const plans = request.mounts.map((mount) => ({ mount, steps: plan(mount, kernel) }));
+    const held = request.sourceRoots !== undefined;
+    const plans = request.mounts.map((mount) => ({ mount, steps: plan(mount, kernel, { held }) }));
     const programs = beginPrograms(request.programs);
     using places = new DisposableStack();
     const root = places.use(openTarget(request.target));
@@ -162,11 +164,13 @@ export const operationsOn = (
         undo.defer(() => root.remove(request.create ?? 'file'));
       if (request.expectEmpty) root.expectEmpty();
       for (const { mount, steps } of plans) {
-        const create = request.createTargets ? kindOf(mount) : undefined;
+        // For one mount: an earlier one of the set may change what a name leads to.
+        using sources = sourcesOf(request);
+        const create = request.createTargets ? kindOf(mount, sources) : undefined;
         const at = mount.target
           ? places.use(inRoot(root, mount.target, { create, undo, keep: places }))
           : root;
-        apply(steps, at, kernel, programs, userNamespaces);
+        apply(steps, at, kernel, { sources, programs, userNamespaces });
         undo.defer(takingBack(mount, at, mounted, programs));
       }
     } catch (error) {
@@ -177,6 +181,7 @@ export const operationsOn = (
   unmount(request) {
     const { target: spec, lazy = false, force = false, all = false, remove } = request;
     const programs = beginPrograms(request.programs);
+    using sources = sourcesOf(request);
     let count = 0;
     let wasDevice = false;
     try {
@@ -197,7 +202,7 @@ export const operationsOn = (
       } catch (error) {
         if (!isGone(error)) throw error;
       }
-      if (image !== undefined && (wasDevice || count === 0)) devices.push(...letGo(image));
+      if (image !== undefined && (wasDevice || count === 0)) devices.push(...letGo(image, sources));
       // Lazily unmounted, a device is free when the last user goes.
       if (!lazy) expectReleased(devices);
       return count;
@@ -288,7 +293,9 @@ function imageShown(spec: TargetSpec): string | undefined {
 }
 
 /** What a target must be for this mount: only what is bound may be a file. */
-function kindOf({ type, source, options }: Mount): TargetKind {
+function kindOf({ type, source, options }: Mount, sources: Sources): TargetKind {
   const binds = [type, ...options].some((one) => one === 'bind' || one === 'rbind');
-  return binds && statSync(source, { throwIfNoEntry: false })?.isDirectory() === false ? 'file' : 'directory';
+  if (!binds) return 'directory';
+  const found = statSync(sources.reach(source), { throwIfNoEntry: false });
+  return found?.isDirectory() === false ? 'file' : 'directory';
 }

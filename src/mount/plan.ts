@@ -29,6 +29,8 @@ export interface ParsedMount {
   readonly type: string;
   readonly source: string;
   readonly options: ParsedOptions;
+  /** Sources are held, and given to the kernel by descriptor: their names must not go into texts of the plan. */
+  readonly held: boolean;
 }
 
 export type Planner = (mount: ParsedMount, kernel: Kernel) => Step[];
@@ -54,13 +56,18 @@ const NEEDS: { readonly [K in MountKind]: readonly FeatureName[] } = {
   remount: ['fsopen', 'mount-setattr'],
 };
 
+export interface PlanOptions {
+  /** The sources have roots (source.ts): they are held, and given to the kernel by descriptor. */
+  readonly held?: boolean;
+}
+
 /** @throws MountError (invalid-mount, kernel-unsupported) */
-export function plan(mount: Mount, kernel: Kernel): Step[] {
+export function plan(mount: Mount, kernel: Kernel, { held = false }: PlanOptions = {}): Step[] {
   const options = parseOptions(mount.options);
   const kind = kindOf(mount.type, options);
   checkOptions(kind, mount.type, options);
   const api = kernel.api ?? (NEEDS[kind].every(kernel.has) ? 'modern' : 'classic');
-  return PLANNERS[kind][api]({ type: mount.type, source: mount.source, options }, kernel);
+  return PLANNERS[kind][api]({ type: mount.type, source: mount.source, options, held }, kernel);
 }
 
 function kindOf(type: string, options: ParsedOptions): MountKind {

@@ -11,6 +11,7 @@ import { type ImageSteps, imageStepRows } from './steps/image.ts';
 import { type OverlaySteps, overlaySteps } from './steps/overlay.ts';
 import { type RemountSteps, remountSteps } from './steps/remount.ts';
 import type { Rows } from './steps/row.ts';
+import { type TemporaryLayerSteps, temporaryLayerSteps } from './steps/temporary-layers.ts';
 import { type TreeSteps, treeSteps } from './steps/trees.ts';
 import { type UsernsSteps, usernsSteps } from './steps/userns.ts';
 
@@ -24,6 +25,7 @@ interface StepArguments
     ImageSteps,
     OverlaySteps,
     RemountSteps,
+    TemporaryLayerSteps,
     TreeSteps,
     UsernsSteps {}
 
@@ -37,6 +39,7 @@ export const STEPS: Rows<StepArguments> = {
   ...imageStepRows,
   ...remountSteps,
   ...overlaySteps,
+  ...temporaryLayerSteps,
   ...treeSteps,
   ...usernsSteps,
 };

@@ -115,6 +115,20 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     meaning: 'A source, layer or upper directory of the volume does not exist on this node.',
     remedy: 'Create it on the node, or schedule the pod where it is.',
   },
+  'source-outside-roots': {
+    code: 'PERMISSION_DENIED',
+    retryable: false,
+    meaning:
+      'A source, layer or image lies outside of the directories that the policy allows, or a symbolic link on its way leads out of them.',
+    remedy: 'Move it below one of them, and make links relative; or have an administrator allow the place.',
+  },
+  'source-not-mounted': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The policy wants a disk mounted where the source lies, and there is none.',
+    remedy:
+      'Mount the disk on the node: without it the volume would be empty, and what is written would be hidden.',
+  },
   'bad-target': {
     code: 'INVALID_ARGUMENT',
     retryable: false,

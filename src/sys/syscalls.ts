@@ -148,6 +148,8 @@ export const unlinkat = syscall(
   [dirfd, text, flags({ AT_REMOVEDIR })],
   nothing,
 );
+export const symlinkat = syscall('symlinkat', { x64: 266, arm64: 36 }, [text, dirfd, text], nothing);
+const readlinkatCall = syscall('readlinkat', { x64: 267, arm64: 78 }, [fd, text, memory(), long], number);
 export const renameat2 = syscall(
   'renameat2',
   { x64: 316, arm64: 276 },
@@ -254,9 +256,17 @@ export function listmount(mountId: bigint, after: bigint, atMost: number): bigin
   return Array.from({ length: count }, (_, i) => ids.readBigUInt64LE(i * 8));
 }
 
+const PATH_MAX = 4096;
+
 /** openat(2) with close-on-exec: one component of a path, or for kernels without openat2(2). */
 export function openat(at: Parameters<typeof openatCall>[0], path: string, flag: number, mode = 0): Fd {
   return openatCall(at, path, flag | O.O_CLOEXEC, mode);
+}
+
+/** What a symbolic link says that is open itself (O_PATH|O_NOFOLLOW). */
+export function readLink(link: Fd): string {
+  const buffer = Buffer.alloc(PATH_MAX);
+  return buffer.toString('utf8', 0, readlinkatCall(link, '', buffer, buffer.length));
 }
 
 export function openat2(at: Parameters<typeof openat2Call>[0], path: string, how: OpenHow): Fd {

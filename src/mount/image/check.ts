@@ -16,9 +16,10 @@ import { beginPrograms, type ProgramOptions, type Programs } from '../fuse/progr
 import { findLoops } from '../loop/devices.ts';
 import { identityOf, kindOf, openImage, reopen } from '../loop/image.ts';
 import { lockImage } from '../loop/lock.ts';
+import { type SourceRequest, sourcesOf } from '../source.ts';
 import { failureText, IMAGE_PATH, runTool, type Tool } from './tool.ts';
 
-export interface CheckImageRequest {
+export interface CheckImageRequest extends SourceRequest {
   /** An image file or a block device. */
   readonly path: string;
   /** What it holds (default, and `auto`: what blkid finds). */
@@ -44,9 +45,11 @@ const E2FSCK_EXIT = { corrected: 1, reboot: 2, uncorrected: 4, operational: 8 } 
 const NO_RANGE = { offset: 0, sizeLimit: 0 };
 
 /** @throws MountError (image-damaged, image-in-use, bad-image, source-not-found, program-missing, program-failed, timeout) */
-export function checkImage({ path, filesystem, programs }: CheckImageRequest): CheckImageResult {
+export function checkImage(request: CheckImageRequest): CheckImageResult {
+  const { path, filesystem, programs } = request;
   const within = beginPrograms(programs);
-  using image = openImage(path);
+  using sources = sourcesOf(request);
+  using image = openImage(path, sources);
   const type =
     filesystem === undefined || filesystem === 'auto'
       ? findFilesystemType(image, path, NO_RANGE)

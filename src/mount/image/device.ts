@@ -29,9 +29,10 @@ import {
 } from '../loop/release.ts';
 import { attachLocked } from '../loop.ts';
 import { plan } from '../plan.ts';
+import { isRefused, type SourceRequest, type Sources, sourcesOf } from '../source.ts';
 import { openTarget, type Target, type TargetSpec } from '../target.ts';
 
-export interface AttachDeviceRequest {
+export interface AttachDeviceRequest extends SourceRequest {
   /** An image file, which gets a loop device; or a block device, which is bound as it is. */
   readonly image: string;
   /** A file. */
@@ -58,7 +59,7 @@ export function attachDevice(request: AttachDeviceRequest, kernel: Kernel): Atta
   const undo = new DisposableStack();
   using held = new DisposableStack();
   try {
-    const image = held.use(openImage(request.image));
+    const image = held.use(openImage(request.image, held.use(sourcesOf(request))));
     const target = held.use(openTarget(request.target));
     if (request.create && target.create('file')) undo.defer(() => target.remove('file'));
     if (kindOf(image) === 'block device') {
@@ -118,13 +119,13 @@ export function imageShownAt(target: Target): string | undefined {
  * somebody still has open are free when he closes them: they are returned.
  * @param image under the name that it was attached by
  */
-export function letGo(image: string): Borrowed[] {
+export function letGo(image: string, sources: Sources): Borrowed[] {
   // So that a call about any other image does not ask its filesystem, nor wait for its lock.
   if (!hasStayingLoops()) return [];
   const cleared: number[] = [];
   {
     using held = new DisposableStack();
-    for (const { number, autoclear, fd } of devicesOf(image, held)) {
+    for (const { number, autoclear, fd } of devicesOf(image, sources, held)) {
       if (autoclear || isShown(number)) continue;
       loopClear(fd);
       cleared.push(number);
@@ -133,15 +134,19 @@ export function letGo(image: string): Borrowed[] {
   return cleared.flatMap((number) => borrowedDevice(number) ?? []);
 }
 
-/** By the file, locked; by the name of it alone, when it is deleted: then nobody can attach it anew. */
-function devicesOf(name: string, held: DisposableStack) {
+/**
+ * By the file, locked; by the name of it alone, when it is deleted, so that nobody can attach it anew, or when the name
+ * leads to something else by now that is out of bounds.
+ */
+function devicesOf(name: string, sources: Sources, held: DisposableStack) {
   try {
-    const image = held.use(openImage(name));
+    const image = held.use(openImage(name, sources));
     if (kindOf(image) !== 'file') return [];
     held.use(lockImage(image, name));
     return findLoops(identityOf(image), held);
   } catch (error) {
-    if (!(error instanceof MountError) || error.reason !== 'source-not-found') throw error;
+    const isMissing = error instanceof MountError && error.reason === 'source-not-found';
+    if (!isMissing && !isRefused(error)) throw error;
     return loopsNamed(name).flatMap((number) => inspectLoop(number, held) ?? []);
   }
 }

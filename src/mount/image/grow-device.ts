@@ -13,6 +13,7 @@ import { type FoundLoop, inspectLoop } from '../loop/devices.ts';
 import { identityOf, isSameImage, kindOf, openImage, reopen, sizeOf } from '../loop/image.ts';
 import { lockImage } from '../loop/lock.ts';
 import type { MountInfo } from '../mountinfo.ts';
+import { ANYWHERE, isRefused, type Sources } from '../source.ts';
 
 /** `major:minor`. */
 export type DeviceNumbers = string;
@@ -44,24 +45,27 @@ export function sizeAfter(device: DeviceNumbers, bytes: number): number {
   return loopNumber(device) === undefined ? bytesOf(device) : Math.max(bytesOf(device), roundUp(bytes));
 }
 
+export interface Growth {
+  readonly bytes: number;
+  /** The backing file, or the device itself; looked for by the name that the kernel shows when absent. */
+  readonly image: string | undefined;
+  readonly sources: Sources;
+  /** What grows, for messages. */
+  readonly shown: string;
+}
+
 /**
- * @param image the backing file, or the device itself; looked for by the name that the kernel shows when absent
  * @returns the size of the device
  * @throws MountError (cannot-grow, source-not-found, image-in-use, not-writable)
  */
-export function growDevice(
-  device: DeviceNumbers,
-  {
-    bytes,
-    image,
-    shown,
-  }: { readonly bytes: number; readonly image: string | undefined; readonly shown: string },
-): number {
+export function growDevice(device: DeviceNumbers, wanted: Growth): number {
+  const { bytes, image, sources, shown } = wanted;
   const number = loopNumber(device);
   if (number !== undefined) {
-    growLoop(number, { bytes, image, shown });
+    growLoop(number, wanted);
   } else {
-    if (image !== undefined) expectDevice(image, device, shown);
+    if (image !== undefined && numbersOf(image, sources) !== device)
+      throw cannotGrow(shown, `${image} is not its device (${device})`);
     const there = bytesOf(device);
     if (there < bytes) {
       throw cannotGrow(
@@ -73,18 +77,12 @@ export function growDevice(
   return bytesOf(device);
 }
 
-function growLoop(
-  number: number,
-  {
-    bytes,
-    image,
-    shown,
-  }: { readonly bytes: number; readonly image: string | undefined; readonly shown: string },
-): void {
+function growLoop(number: number, growth: Growth): void {
+  const { bytes, shown } = growth;
   using held = new DisposableStack();
   const loop = inspectLoop(number, held);
   if (loop === undefined) throw cannotGrow(shown, `loop${number} has lost its file`);
-  const file = held.use(openBacking(loop, image, shown));
+  const file = held.use(openBacking(loop, growth));
   if (loop.readOnly) throw cannotGrow(shown, `${loop.path} is read-only`);
   if (loop.sizeLimit !== 0) throw cannotGrow(shown, `${loop.path} has a part of its file only (sizelimit)`);
   held.use(lockImage(file, shown));
@@ -99,11 +97,11 @@ function growLoop(
   if (sectors * SECTOR > bytesOf(read(`/sys/block/loop${number}/dev`) ?? '')) loopSetCapacity(loop.fd);
 }
 
-/** The file of the device, by device and inode. */
-function openBacking(loop: FoundLoop, image: string | undefined, shown: string): Fd {
+/** The file of the device, by device and inode. A name that the kernel shows is nobody's request. */
+function openBacking(loop: FoundLoop, { image, sources, shown }: Growth): Fd {
   const name = image ?? read(`/sys/block/loop${loop.number}/loop/backing_file`) ?? '';
   using found = new DisposableStack();
-  const file = found.use(openImage(name));
+  const file = found.use(openImage(name, image === undefined ? ANYWHERE : sources));
   if (kindOf(file) !== 'file' || !isSameImage(identityOf(file), loop)) {
     throw cannotGrow(shown, `${name} is not the file of ${loop.path}; name the image`);
   }
@@ -111,17 +109,14 @@ function openBacking(loop: FoundLoop, image: string | undefined, shown: string):
   return file;
 }
 
-function expectDevice(image: string, device: DeviceNumbers, shown: string): void {
-  if (numbersOf(image) !== device) throw cannotGrow(shown, `${image} is not its device (${device})`);
-}
-
-function numbersOf(node: string): DeviceNumbers | undefined {
+function numbersOf(node: string, sources: Sources = ANYWHERE): DeviceNumbers | undefined {
   try {
-    using file = openImage(node);
+    using file = openImage(node, sources);
     if (kindOf(file) !== 'block device') return undefined;
     const { specialMajor, specialMinor } = statx(file, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
     return `${specialMajor}:${specialMinor}`;
-  } catch {
+  } catch (error) {
+    if (isRefused(error)) throw error;
     return undefined;
   }
 }

@@ -9,12 +9,13 @@ import { invalidMount, MountError, toMountError } from '../errors.ts';
 import type { Kernel } from '../kernel.ts';
 import { lookup } from '../lookup.ts';
 import type { MountInfo } from '../mountinfo.ts';
+import { type SourceRequest, sourcesOf } from '../source.ts';
 import { openTarget, type Target, type TargetSpec } from '../target.ts';
 import { mountView } from '../view.ts';
 import { cannotGrow, deviceOf, growDevice, sizeAfter } from './grow-device.ts';
 import { GROWERS, WHY_NOT } from './growers.ts';
 
-export interface GrowRequest {
+export interface GrowRequest extends SourceRequest {
   /** Where a filesystem is mounted, or a device is shown. */
   readonly target: TargetSpec;
   /** How large it is to be at least: the device, of which a filesystem takes a part for itself. */
@@ -28,16 +29,19 @@ export interface GrowResult {
   readonly bytes: number;
 }
 
-/** @throws MountError (cannot-grow, bad-target, invalid-mount, not-permitted, busy, source-not-found) */
-export function grow({ target: spec, bytes, image }: GrowRequest, kernel: Kernel): GrowResult {
+/** @throws MountError (cannot-grow, bad-target, invalid-mount, not-permitted, busy, source-not-found, and as Sources) */
+export function grow(request: GrowRequest, kernel: Kernel): GrowResult {
+  const { target: spec, bytes, image } = request;
   if (!Number.isSafeInteger(bytes) || bytes <= 0)
     throw invalidMount(`${bytes} is not a number of bytes to grow to`);
   using target = openTarget(spec);
   const mount = mountAt(spec, kernel);
   const shown = spec.path;
+  using sources = sourcesOf(request);
+  const wanted = { bytes, image, sources, shown };
   const { mode, specialMajor, specialMinor } = target.stat(STATX_MASK.STATX_BASIC_STATS);
   if ((mode & S_IF.S_IFMT) === S_IF.S_IFBLK) {
-    return { bytes: growDevice(`${specialMajor}:${specialMinor}`, { bytes, image, shown }) };
+    return { bytes: growDevice(`${specialMajor}:${specialMinor}`, wanted) };
   }
   const grower = growerOf(mount, shown);
   const device = deviceOf(mount);
@@ -47,7 +51,7 @@ export function grow({ target: spec, bytes, image }: GrowRequest, kernel: Kernel
     const message = `${shown} cannot grow: ${refusal.why}`;
     throw new MountError({ reason: refusal.reason, message, rolledBack: true });
   }
-  const size = growDevice(device, { bytes, image, shown });
+  const size = growDevice(device, wanted);
   try {
     grower.grow(top, size);
   } catch (error) {

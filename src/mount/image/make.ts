@@ -10,13 +10,14 @@ import { openat, statx } from '../../sys/syscalls.ts';
 import { invalidMount, MountError, toMountError } from '../errors.ts';
 import { beginPrograms, type ProgramOptions } from '../fuse/programs.ts';
 import type { Kernel } from '../kernel.ts';
+import { type SourceRequest, type Sources, sourcesOf } from '../source.ts';
 import { LONGEST_NAME, newFile, removeAbandoned } from './new-file.ts';
 import { checkRoot, giveRoot, type RootOwner } from './root-owner.ts';
 import { failureText, IMAGE_PATH, runTool, type Tool } from './tool.ts';
 
 export type MadeFilesystem = 'ext4' | 'xfs' | 'btrfs';
 
-export interface MakeImageRequest {
+export interface MakeImageRequest extends SourceRequest {
   /** Its directory must exist. */
   readonly path: string;
   /** Size of the image; rounded up to a whole block of 4,096 bytes. */
@@ -71,7 +72,8 @@ function make(request: MakeImageRequest, maker: Maker, kernel: Kernel): boolean 
   const { path: image, bytes, filesystem, root, programs } = request;
   const within = beginPrograms(programs);
   const name = path.basename(image);
-  using directory = openDirectory(image);
+  using sources = sourcesOf(request);
+  using directory = openDirectory(image, sources);
   removeAbandoned(directory, name);
   if (isThere(directory, name)) return false;
   using file = newFile(directory, name);
@@ -107,14 +109,15 @@ function checkRequest({ path: image, bytes, filesystem, root }: MakeImageRequest
   return maker;
 }
 
-function openDirectory(image: string): Fd {
-  const directory = path.dirname(image);
+function openDirectory(image: string, sources: Sources): Fd {
   try {
-    return openat(AT_FDCWD, directory, O.O_DIRECTORY);
+    return openat(AT_FDCWD, sources.reach(path.dirname(image)), O.O_DIRECTORY);
   } catch (error) {
-    if (!hasErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
+    if (error instanceof MountError && error.reason !== 'source-not-found') throw error;
+    const cause = error instanceof MountError ? error.cause : error;
+    if (!hasErrno(cause, 'ENOENT', 'ENOTDIR')) throw error;
     const message = `the image ${image} cannot be made: its directory does not exist; make it first`;
-    throw new MountError({ reason: 'source-not-found', message, rolledBack: true }, { cause: error });
+    throw new MountError({ reason: 'source-not-found', message, rolledBack: true }, { cause });
   }
 }
 

@@ -100,7 +100,7 @@ function mountFilesystem(
   makeDirectory(fs, undo);
   const mount = { type: FILESYSTEM, source: image, options: ['loop', 'nosuid', 'nodev'] };
   using target = openTarget({ path: fs });
-  apply(plan(mount, kernel), target, kernel, beginPrograms(programs), userNamespaces);
+  apply(plan(mount, kernel), target, kernel, { programs: beginPrograms(programs), userNamespaces });
   undo.defer(() => {
     const devices = borrowedFor(image);
     using again = openTarget({ path: fs });

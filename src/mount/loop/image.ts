@@ -6,7 +6,9 @@ import type { Fd } from '../../sys/fd.ts';
 import { deviceNumber } from '../../sys/loop-structs.ts';
 import type { Statx } from '../../sys/structs.ts';
 import { openat, statx } from '../../sys/syscalls.ts';
-import { MountError } from '../errors.ts';
+import { invalidMount, MountError } from '../errors.ts';
+import { ANYWHERE, type Sources } from '../source.ts';
+import { diskNode } from '../source-device.ts';
 
 /** A part of a file. */
 export interface ImageRange {
@@ -26,29 +28,27 @@ export interface ImageIdentity {
 export type ImageKind = 'file' | 'block device';
 
 /**
- * A regular file or block device, opened for reading. Without waiting: a FIFO of that name would hold us for ever.
- * @throws MountError (source-not-found, invalid-mount)
+ * A regular file or block device, opened for reading. Pointed at first: nothing else is opened, for a FIFO would hold us
+ * for ever, and some devices do something when they are opened.
+ * @throws MountError (source-not-found, invalid-mount, and as Sources)
  */
-export function openImage(path: string): Fd {
-  using opened = new DisposableStack();
-  let image: Fd;
+export function openImage(path: string, sources: Sources = ANYWHERE): Fd {
   try {
-    image = opened.use(openat(AT_FDCWD, path, O.O_NONBLOCK | O.O_CLOEXEC, 0));
+    using place = openat(AT_FDCWD, sources.reach(path), O.O_PATH);
+    const kind = kindOf(place);
+    if (kind === undefined) {
+      throw invalidMount(
+        `${path} is no image: neither a file nor a block device; to show a directory, bind it`,
+      );
+    }
+    if (kind === 'block device' && sources.hold(path) !== undefined) diskNode(place, path);
+    return reopen(place, O.O_NONBLOCK);
   } catch (error) {
     const why = WHY_NOT.find(([codes]) => hasErrno(error, ...codes))?.[1];
     if (why === undefined) throw error;
     const message = `the image ${path} ${why}`;
     throw new MountError({ reason: 'source-not-found', message, rolledBack: true }, { cause: error });
   }
-  if (kindOf(image) === undefined) {
-    throw new MountError({
-      reason: 'invalid-mount',
-      message: `${path} is no image: neither a file nor a block device; to show a directory, bind it`,
-      rolledBack: true,
-    });
-  }
-  opened.move();
-  return image;
 }
 
 const WHY_NOT: readonly [codes: readonly ErrnoName[], why: string][] = [

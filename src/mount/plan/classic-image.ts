@@ -35,7 +35,7 @@ export function classicImageSteps(mount: ParsedMount, { open, isFile }: KnownIma
     type,
     flags: classicFlags(options),
     data: classicData(data, 'shorten the options'),
-    paths: [source],
+    paths: mount.held ? [] : [source],
     as: slotOf(mount),
   } as const;
   if (!isFile) return [call];

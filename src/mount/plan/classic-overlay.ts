@@ -1,10 +1,10 @@
 // An overlay by mount(2), whose options must fit a page.
 //
 //   layers                                  way
-//   not mapped, several, fit a page         mount(2)
+//   not mapped nor held, several, fit       mount(2)
 //   any other, where it can be had          the private namespace (plan/assembled-overlay.ts)
-//   mapped, or a single one                 put below a temporary directory of the host for the time of the call
-//   not mapped, do not fit                  names relative to the layers' common directory
+//   mapped, held, or a single one           put below a temporary directory of the host for the time of the call
+//   others, that do not fit                 names relative to the layers' common directory
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { MountError } from '../errors.ts';
@@ -35,29 +35,33 @@ export const planClassicOverlay: Planner = (mount, kernel) => {
   const fits = Buffer.byteLength(escapeData(whole)) <= DATA_BYTES;
   const mapped = mount.options.idmap !== undefined;
   const single = overlay.layers.length === 1 && overlay.upper === undefined;
+  const nameless = mapped || single || mount.held;
   if (mapped) requireIdmap(kernel);
-  if (fits && !mapped && !single)
+  if (fits && !nameless)
     return [...claimSteps(overlay), call(mount, overlay, overlay.layers, undefined), ...finish(overlay)];
   if (kernel.has('private-namespace')) return planAssembled(mount, kernel);
   if (mount.options.idmap?.upper) {
     const message = 'idmapupper needs a private mount namespace (the feature private-namespace)';
     throw new MountError({ reason: 'kernel-unsupported', message, rolledBack: true });
   }
-  return mapped || single ? planTemporary(mount, overlay, single) : planRelative(mount, overlay);
+  return nameless ? planTemporary(mount, overlay, single) : planRelative(mount, overlay);
 };
 
 function planTemporary(mount: ParsedMount, overlay: OverlayOptions, single: boolean): Step[] {
-  const mapped = mount.options.idmap !== undefined;
-  const slots = mapped ? overlay.layers.map((_, i) => `layer${i}`) : [];
-  // In the directory the mapped ones are called 0, 1, ...
-  const layers = overlay.layers.map((layer, i) => (mapped ? { ...layer, path: String(i) } : layer));
+  const { held, options } = mount;
+  const mapped = options.idmap !== undefined;
+  const upper = held && overlay.upper !== undefined ? { upper: overlay.upper } : {};
+  // In the directory they are called 0, 1, ...
+  const named = mapped ? overlay.layers.map((_, i) => ({ slot: `layer${i}` })) : held ? overlay.layers : [];
+  const layers = overlay.layers.map((layer, i) => (mapped || held ? { ...layer, path: String(i) } : layer));
   const empty = single ? [{ path: EMPTY_LAYER, dataOnly: false }] : [];
+  const told = held ? { ...overlay, upper: undefined } : overlay;
   return [
     ...claimSteps(overlay),
-    ...(mapped ? cloneLayers(overlay.layers, mount.options.idmap) : []),
-    { kind: 'attachTemporarily', layers: slots, empty: single, location: tmpdir(), as: 'temporary' },
-    call(mount, overlay, [...layers, ...empty], 'temporary'),
-    { kind: 'removeTemporary', directory: 'temporary', layers: slots.length },
+    ...(mapped ? cloneLayers(overlay.layers, options.idmap) : []),
+    { kind: 'nameLayers', layers: named, ...upper, empty: single, location: tmpdir(), as: 'temporary' },
+    { ...call(mount, told, [...layers, ...empty], 'temporary'), ...upper },
+    { kind: 'removeNames', directory: 'temporary' },
     ...finish(overlay),
   ];
 }

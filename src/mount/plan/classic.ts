@@ -22,6 +22,7 @@ import {
 import { isReadOnly, writable } from './filesystem.ts';
 
 export const planClassicBind: Planner = (mount, kernel) => {
+  const { source, held } = mount;
   const recursive = checkBind(mount);
   if (mount.options.idmap !== undefined) {
     requireIdmap(kernel);
@@ -31,11 +32,12 @@ export const planClassicBind: Planner = (mount, kernel) => {
   return [
     {
       kind: 'mountCall',
-      source: mount.source,
+      source,
       type: '',
       flags,
       data: '',
-      paths: [mount.source],
+      // A held one is there.
+      paths: held ? [] : [source],
       as: 'mount',
     },
     ...classicAttributeSteps(mount.options, kernel),

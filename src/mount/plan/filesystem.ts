@@ -12,7 +12,7 @@ import { finishDetached } from './finish.ts';
 
 export const planFilesystem: Planner = ({ type, source, options }, kernel) => [
   { kind: 'openFilesystem', type, as: 'context' },
-  ...superblockSteps(source || 'none', options.directories.length > 0 ? writable(options) : options),
+  ...superblockSteps(type, source || 'none', options.directories.length > 0 ? writable(options) : options),
   { kind: 'createMount', context: 'context', as: 'mount' },
   ...directorySteps(options),
   ...finishDetached({ options, idmap: true, tree: false, kernel }),
@@ -46,9 +46,9 @@ export function superblockFlags(options: ParsedOptions): readonly string[] {
 }
 
 /** Source, flags and data of a new superblock. */
-export function superblockSteps(source: string, options: ParsedOptions): Step[] {
+export function superblockSteps(type: string, source: string, options: ParsedOptions): Step[] {
   return [
-    { kind: 'configure', context: 'context', key: 'source', value: { string: source } },
+    { kind: 'configure', context: 'context', key: 'source', value: { source, of: type } },
     ...parameterSteps('context', options),
   ];
 }

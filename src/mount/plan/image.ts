@@ -71,10 +71,14 @@ export function imageSteps(mount: ParsedMount, { open, isFile }: KnownImage): St
   const onLoop = [...(open ? [] : [openImage(mount.source)]), ...loopSteps(typed)];
   const direct = !isFile || mountsFromFile(mount);
   return [
-    ...(direct && Buffer.byteLength(mount.source) <= MAX_SOURCE_BYTES ? directSteps(typed, onLoop) : onLoop),
+    ...(direct && fits(mount) ? directSteps(typed, onLoop) : onLoop),
     ...attributeSteps({ on: 'mount', options: typed.options, idmap: true, tree: false }),
   ];
 }
+
+/** A held one goes by a short name. */
+const fits = ({ source, held }: ParsedMount): boolean =>
+  held || Buffer.byteLength(source) <= MAX_SOURCE_BYTES;
 
 function mountsFromFile({ type, options: { loop = NO_RANGE } }: ParsedMount): boolean {
   return type === 'erofs' && loop.offset === 0 && loop.sizeLimit === 0 && !loop.directIo;
@@ -85,7 +89,7 @@ export const openImage = (path: string): Step => ({ kind: 'openImage', path, as:
 function directSteps({ type, source, options }: ParsedMount, otherwise: Step[]): Step[] {
   return [
     { kind: 'openFilesystem', type, as: 'context' },
-    ...superblockSteps(source, options),
+    ...superblockSteps(type, source, options),
     { kind: 'createImageMount', context: 'context', type, from: { path: source }, as: 'mount', otherwise },
   ];
 }

@@ -4,8 +4,7 @@ import { invalidMount } from '../errors.ts';
 import type { IdmapRequest } from '../idmap-options.ts';
 import { type Layer, parseLowerdir, unescapePath } from '../layers.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
-import type { Upper } from '../steps/overlay.ts';
-import type { Slot } from '../steps/row.ts';
+import type { Slot, Upper } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 import { checkRootSteps, usernsSteps } from './attributes.ts';
 

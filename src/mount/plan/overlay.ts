@@ -16,8 +16,8 @@
 // detached copy of its mount has not; and its thread can be somebody else while it mounts.
 import type { Layer } from '../layers.ts';
 import type { Planner } from '../plan.ts';
-import { sameMountMessage, type Upper } from '../steps/overlay.ts';
-import type { Slot } from '../steps/row.ts';
+import type { Slot, Upper } from '../steps/row.ts';
+import { sameMountMessage } from '../steps/upper.ts';
 import type { Step } from '../steps.ts';
 import { planAssembled } from './assembled-overlay.ts';
 import { planClassicOverlay } from './classic-overlay.ts';
@@ -36,7 +36,7 @@ export const planOverlay: Planner = (mount, kernel) => {
     ...claimSteps(overlay),
     ...(options.idmap === undefined ? openLayers(layers) : cloneLayers(layers, options.idmap)),
     { kind: 'openFilesystem', type: 'overlay', as: 'context' },
-    ...superblockSteps(source || 'overlay', rest),
+    ...superblockSteps('overlay', source || 'overlay', rest),
     ...layers.map((layer, i) => giveLayer(layer.dataOnly ? 'datadir+' : 'lowerdir+', `layer${i}`)),
     // The kernel refuses a single lowerdir without an upperdir; an empty layer below changes nothing.
     ...(layers.length === 1 && upper === undefined ? [...emptyLayer(), giveLayer('lowerdir+', 'empty')] : []),

@@ -1,8 +1,8 @@
 // One upperdir belongs to one overlay. The kernel takes it for a second one with no more than a warning in its log, and
 // both corrupt it (fs/overlayfs/super.c, ovl_setup_upper).
 //
-// A mount shows its upperdir in its options: as a path, or, where it was put under a short name in a private mount
-// namespace, by the name of thread/assemble.ts, which says the directory's device and inode. Mounts of other mount
+// A mount shows its upperdir in its options: as a path, or, where it was given to the kernel under a short name
+// (thread/assemble.ts, temporary-layers.ts), by that, which says the directory's device and inode. Mounts of other mount
 // namespaces are out of sight.
 import { AT_FDCWD, LOCK, O, STATX, STATX_MASK } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
@@ -12,7 +12,7 @@ import { flock, openat, statx } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
 import { type MountInfo, readMountinfo } from '../mountinfo.ts';
 import { keyAndValue } from '../options.ts';
-import type { Rows, Slot } from './row.ts';
+import type { Rows, Slot, Workplace } from './row.ts';
 
 export interface ClaimSteps {
   /** The upperdir, locked against others that are about to claim it, for as long as the slot is open. */
@@ -23,7 +23,7 @@ export const claimSteps: Rows<ClaimSteps> = {
   claimUpper: {
     describe: ({ upperdir, as }) => `${as} = lock of ${upperdir}, which no other overlay may have`,
     apply({ upperdir, as }, at) {
-      const fd = openat(AT_FDCWD, upperdir, O.O_DIRECTORY);
+      const fd = openat(AT_FDCWD, at.sources.reach(upperdir), O.O_DIRECTORY);
       at.put(as, fd);
       lock(fd, upperdir);
       const flags = STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC;
@@ -49,6 +49,12 @@ export function overlayWith(upperdir: Statx): MountInfo | undefined {
 /** Names a directory by what it is, for an option that mountinfo shows and has no room for a path. */
 export function upperName({ deviceMajor, deviceMinor, inode }: Statx): string {
   return `upper-${deviceMajor}.${deviceMinor}.${inode}`;
+}
+
+/** The same for one that is found among the sources. */
+export function upperNameOf(upperdir: string, { sources }: Workplace): string {
+  const flags = STATX.AT_STATX_DONT_SYNC;
+  return upperName(statx(AT_FDCWD, sources.reach(upperdir), flags, STATX_MASK.STATX_BASIC_STATS));
 }
 
 /** The name of the upperdir that an option of an overlay shows; undefined where that cannot be told. */

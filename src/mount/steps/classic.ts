@@ -2,20 +2,20 @@
 //
 // A slot that such a step fills refers to the top of the target at that moment: later steps and `verify` compare
 // against it, and undo takes away what it refers to and nothing else.
-import { existsSync, mkdtempSync, readlinkSync, rmdirSync } from 'node:fs';
-import path from 'node:path';
+import { existsSync } from 'node:fs';
 import { renderFlags } from '../../sys/bind.ts';
-import { AT_FDCWD, MOVE_MOUNT, MS, O, OPEN_TREE, ST, UMOUNT } from '../../sys/constants.ts';
-import { hasErrno } from '../../sys/errors.ts';
+import { MS, OPEN_TREE, ST } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { loopGetStatus } from '../../sys/loop.ts';
-import { fstatfs, mkdirat, mount, moveMount, openat, openTree, umount2 } from '../../sys/syscalls.ts';
-import { MountError } from '../errors.ts';
+import { fstatfs, mount, openTree } from '../../sys/syscalls.ts';
 import { loopPath } from '../loop/nodes.ts';
+import { classicData } from '../plan/classic-flags.ts';
+import { filesystemSource } from '../source-device.ts';
 import { onThread } from '../thread/thread.ts';
 import { unmountTop } from '../unmount.ts';
 import { assertShown } from './attach.ts';
-import { EMPTY_LAYER, type Rows, type Slot } from './row.ts';
+import type { Rows, Slot, Upper } from './row.ts';
+import { upperOptions } from './temporary-layers.ts';
 import { unbindable } from './trees.ts';
 
 export interface ClassicSteps {
@@ -29,6 +29,8 @@ export interface ClassicSteps {
     /** What must exist, to be named when it does not. */
     readonly paths: readonly string[];
     readonly cwd?: Slot;
+    /** Of an overlay: its two directories, which `cwd` has links to (nameLayers). */
+    readonly upper?: Upper;
     /** The loop device that is the source, in the place of `source`. */
     readonly device?: Slot;
     readonly as: Slot;
@@ -36,18 +38,6 @@ export interface ClassicSteps {
   /** Flags of the bind that is at the target: those it has, and so those that are locked, are kept. */
   readonly remountBind: { readonly set: number; readonly clear: number };
   readonly propagationCall: { readonly type: number; readonly recursive: boolean };
-  /**
-   * Detached mounts under the names 0, 1, ... in a temporary directory of the host, whose descriptor is `as`; and an
-   * empty tmpfs as EMPTY_LAYER, as a directory would have to stay for as long as the overlay.
-   */
-  readonly attachTemporarily: {
-    readonly layers: readonly Slot[];
-    readonly empty: boolean;
-    readonly location: string;
-    readonly as: Slot;
-  };
-  /** Takes them away again: the overlay has copies of its own. */
-  readonly removeTemporary: { readonly directory: Slot; readonly layers: number };
   /** A detached copy of what is mounted at the target. */
   readonly cloneTarget: { readonly as: Slot };
   /** Takes away the top mount at the target, which a detached copy of it is about to replace. */
@@ -56,14 +46,22 @@ export interface ClassicSteps {
 
 export const classicSteps: Rows<ClassicSteps> = {
   mountCall: {
-    describe: ({ source, type, flags, data, cwd, device }) => {
+    describe: ({ source, type, flags, data, cwd, upper, device }) => {
+      const links = upper ? ` and its links to ${upper.upperdir} and ${upper.workdir}` : '';
       const what = [device ?? source, 'target', type, renderFlags(flags, MS), JSON.stringify(data)].join(
         ', ',
       );
-      return `mount(${what})${cwd ? ` with ${cwd} as working directory` : ''}`;
+      return `mount(${what})${cwd ? ` with ${cwd} as working directory${links}` : ''}`;
     },
-    apply: ({ source: path, type, flags, data, cwd, device, as }, at) => {
-      const source = device === undefined ? path : loopPath(loopGetStatus(at.get(device)).number);
+    apply: ({ source: given, type, flags, data: text, cwd, upper, device, as }, at) => {
+      const data =
+        upper === undefined ? text : classicData([text, ...upperOptions(upper, at)], 'use fewer layers');
+      const source =
+        device !== undefined
+          ? loopPath(loopGetStatus(at.get(device)).number)
+          : type === ''
+            ? at.sources.reach(given)
+            : filesystemSource(type, given, at.sources);
       using target = at.target.open();
       const place = `/proc/self/fd/${target.number}`;
       if (cwd === undefined) mount(source, place, type || null, flags, data || null);
@@ -128,32 +126,6 @@ export const classicSteps: Rows<ClassicSteps> = {
       mount(null, `/proc/self/fd/${target.number}`, null, type | (recursive ? MS.MS_REC : 0), null);
     },
   },
-  attachTemporarily: {
-    describe: ({ layers, empty, location, as }) =>
-      `${as} = temporary directory below ${location} with ${[...layers, ...(empty ? [EMPTY_LAYER] : [])].join(', ')}`,
-    apply: ({ layers, empty, location, as }, at) => {
-      const made = mkdtempSync(path.join(location, TEMPORARY_PREFIX));
-      const directory = openat(AT_FDCWD, made, O.O_PATH | O.O_DIRECTORY);
-      at.put(as, directory);
-      try {
-        for (const [i, slot] of layers.entries()) {
-          mkdirat(directory, String(i), 0o700);
-          moveMount(at.get(slot), '', directory, String(i), MOVE_MOUNT.MOVE_MOUNT_F_EMPTY_PATH);
-        }
-        if (!empty) return;
-        mkdirat(directory, EMPTY_LAYER, 0o755);
-        mount('empty', `/proc/self/fd/${directory.number}/${EMPTY_LAYER}`, 'tmpfs', MS.MS_RDONLY, 'mode=755');
-      } catch (error) {
-        removeTemporary(directory, layers.length);
-        throw error;
-      }
-    },
-    undo: ({ layers, as }, at) => removeTemporary(at.get(as), layers.length),
-  },
-  removeTemporary: {
-    describe: ({ directory }) => `unmount and remove ${directory}`,
-    apply: ({ directory, layers }, at) => removeTemporary(at.get(directory), layers),
-  },
   cloneTarget: {
     describe: ({ as }) => `${as} = open_tree(target, OPEN_TREE_CLONE)`,
     apply: ({ as }, at) => {
@@ -169,42 +141,6 @@ export const classicSteps: Rows<ClassicSteps> = {
     },
   },
 };
-
-/** What cleaning up at start looks for. */
-export const TEMPORARY_PREFIX = 'csi-driver-idmap-layers-';
-
-/**
- * Directories go one by one, each only after its unmount, never with what is in them. Doing it again does nothing.
- * Lazily, as our own descriptor of each layer still refers to it.
- */
-function removeTemporary(directory: Fd, count: number): void {
-  const place = `/proc/self/fd/${directory.number}`;
-  const made = readlinkSync(place);
-  if (made.endsWith(' (deleted)')) return;
-  for (const name of [...Array(count).keys(), EMPTY_LAYER]) {
-    try {
-      umount2(`${place}/${name}`, UMOUNT.MNT_DETACH | UMOUNT.UMOUNT_NOFOLLOW);
-    } catch (error) {
-      // EINVAL: not mounted (any more); ENOENT: not even made.
-      if (!hasErrno(error, 'EINVAL', 'ENOENT')) throw leftBehind(made, error);
-    }
-    removeDirectory(`${place}/${name}`);
-  }
-  removeDirectory(made);
-}
-
-function removeDirectory(directory: string): void {
-  try {
-    rmdirSync(directory);
-  } catch (error) {
-    if (!hasErrno(error, 'ENOENT')) throw leftBehind(directory, error);
-  }
-}
-
-function leftBehind(directory: string, cause: unknown): MountError {
-  const message = `temporary mounts of layers are left at ${directory}: ${cause instanceof Error ? cause.message : cause}`;
-  return new MountError({ reason: 'busy', message, rolledBack: false }, { cause });
-}
 
 /** MS flags of the mount behind an fd. statfs(2) uses the same bits but for two. */
 export function currentFlags(fd: Fd): number {

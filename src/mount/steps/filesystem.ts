@@ -1,9 +1,10 @@
 // Steps that make a new superblock (fsopen(2) and its kin).
 import { ST_RDONLY } from '../../sys/constants.ts';
-import { fsconfig, fsmount, fsopen, fstatfs } from '../../sys/syscalls.ts';
+import { type FsconfigValue, fsconfig, fsmount, fsopen, fstatfs } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
+import { filesystemSource } from '../source-device.ts';
 import { onThread } from '../thread/thread.ts';
-import type { Rows, Slot } from './row.ts';
+import type { Rows, Slot, Workplace } from './row.ts';
 import { rootOfNamespace } from './userns.ts';
 
 export interface FilesystemSteps {
@@ -19,7 +20,12 @@ export interface FilesystemSteps {
   readonly checkWritable: { readonly on: Slot; readonly userns?: Slot };
 }
 
-export type ConfigValue = { readonly flag: true } | { readonly string: string } | { readonly fd: Slot };
+export type ConfigValue =
+  | { readonly flag: true }
+  | { readonly string: string }
+  | { readonly fd: Slot }
+  /** The source of a filesystem of this type. */
+  | { readonly source: string; readonly of: string };
 
 export const filesystemSteps: Rows<FilesystemSteps> = {
   openFilesystem: {
@@ -34,17 +40,12 @@ export const filesystemSteps: Rows<FilesystemSteps> = {
         : undefined,
   },
   configure: {
-    describe: ({ context, key, value }) =>
-      `fsconfig(${context}, ${key}${'fd' in value ? ` = ${value.fd}` : 'string' in value ? ` = ${JSON.stringify(value.string)}` : ''})`,
-    apply: ({ context, key, value }, at) =>
-      fsconfig(
-        at.get(context),
-        'fd' in value
-          ? { by: 'fd', key, value: at.get(value.fd) }
-          : 'string' in value
-            ? { by: 'string', key, value: value.string }
-            : { by: 'flag', key },
-      ),
+    describe: ({ context, key, value }) => {
+      const text = 'source' in value ? value.source : 'string' in value ? value.string : undefined;
+      const shown = 'fd' in value ? value.fd : text === undefined ? '' : JSON.stringify(text);
+      return `fsconfig(${context}, ${key}${shown === '' ? '' : ` = ${shown}`})`;
+    },
+    apply: ({ context, key, value }, at) => fsconfig(at.get(context), configValue(key, value, at)),
     explain: (errno, { key, value }) => {
       if (errno !== 'EINVAL') return undefined;
       return 'fd' in value
@@ -92,3 +93,12 @@ export const filesystemSteps: Rows<FilesystemSteps> = {
           },
   },
 };
+
+function configValue(key: string, value: ConfigValue, at: Workplace): FsconfigValue {
+  if ('fd' in value) return { by: 'fd', key, value: at.get(value.fd) };
+  if ('string' in value) return { by: 'string', key, value: value.string };
+  if ('source' in value) {
+    return { by: 'string', key, value: filesystemSource(value.of, value.source, at.sources) };
+  }
+  return { by: 'flag', key };
+}

@@ -14,6 +14,7 @@ import { describeExit, findProgram, type Running, start } from '../fuse/program.
 import type { Programs } from '../fuse/programs.ts';
 import { type MountInfo, readMountinfo } from '../mountinfo.ts';
 import { parseOptions } from '../options.ts';
+import { nodeOfDisk } from '../source-device.ts';
 import type { Rows, Slot, Workplace } from './row.ts';
 
 export interface FuseSteps {
@@ -24,6 +25,12 @@ export interface FuseSteps {
   /** Attributes of a mount that is attached already. */
   readonly ensureAttributes: { readonly on: Slot; readonly set: number; readonly clear: number };
 }
+
+/**
+ * A held source, for the helper: the first descriptor that it is given. One that closes what it did not open, or starts
+ * another program without it, does not find it and fails; one that asks for the real path (realpath(3)) goes by that.
+ */
+const SOURCE_OF_HELPER = '/proc/self/fd/3';
 
 interface Noted {
   /** Ids of the mounts that were at the target before the plan of this workplace began. */
@@ -65,8 +72,9 @@ export const fuseSteps: Rows<FuseSteps> = {
       const words = [helper.name, ...helperArguments(helper, 'target')];
       return `${words.map(quote).join(' ')}; wait until target is FUSE and answers`;
     },
-    apply: (helper, at) => {
-      using running = start({ argv: commandOf(helper, at), directories: at.programs.directories });
+    apply: (given, at) => {
+      const { helper, files } = withSource(given, at);
+      using running = start({ argv: commandOf(helper, at), directories: at.programs.directories, files });
       try {
         awaitMount(running, helper, at);
         awaitGoodEnd(running, helper, at);
@@ -94,6 +102,15 @@ export const fuseSteps: Rows<FuseSteps> = {
     },
   },
 };
+
+/** A source that is no path is between the helper and whom it asks. */
+function withSource(helper: Helper, { sources }: Workplace): { helper: Helper; files: readonly Fd[] } {
+  const held = helper.source.startsWith('/') ? sources.hold(helper.source) : undefined;
+  if (held === undefined) return { helper, files: [] };
+  const node = nodeOfDisk(held, helper.source);
+  if (node !== undefined) return { helper: { ...helper, source: node }, files: [] };
+  return { helper: { ...helper, source: SOURCE_OF_HELPER }, files: [held] };
+}
 
 function added(at: Workplace): MountInfo[] {
   const before = noted.get(at)?.here;

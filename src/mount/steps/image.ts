@@ -52,7 +52,7 @@ const NO_RANGE = { offset: 0, sizeLimit: 0 };
 export const imageStepRows: Rows<ImageSteps> = {
   openImage: {
     describe: ({ path, as }) => `${as} = open(${JSON.stringify(path)}, O_RDONLY)`,
-    apply: ({ path, as }, at) => at.put(as, openImage(path)),
+    apply: ({ path, as }, at) => at.put(as, openImage(path, at.sources)),
   },
   findFilesystem: {
     describe: ({ image, mount }) =>

@@ -8,6 +8,7 @@ import type { UserNamespaces } from '../../userns/cache.ts';
 import type { MountReason } from '../errors.ts';
 import type { Programs } from '../fuse/programs.ts';
 import type { Kernel } from '../kernel.ts';
+import type { Sources } from '../source.ts';
 import type { Step } from '../steps.ts';
 import type { Target } from '../target.ts';
 
@@ -17,9 +18,17 @@ export type Slot = string;
 /** Name of the empty layer below a single lowerdir, which the kernel refuses alone without an upperdir. */
 export const EMPTY_LAYER = 'empty';
 
+/** What makes an overlay writable. */
+export interface Upper {
+  readonly upperdir: string;
+  readonly workdir: string;
+}
+
 /** What steps work on: the descriptors made so far and the place where the mount goes. */
 export interface Workplace {
   readonly target: Target;
+  /** Where sources are found: no step gives the kernel the name of one but through these. */
+  readonly sources: Sources;
   /** How programs may be run, and until when. */
   readonly programs: Programs;
   readonly kernel: Pick<Kernel, 'has'>;

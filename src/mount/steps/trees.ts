@@ -6,6 +6,7 @@ import type { Fd } from '../../sys/fd.ts';
 import { mountIdOf, mountSetattr, openTree } from '../../sys/syscalls.ts';
 import { invalidMount } from '../errors.ts';
 import { lockedMeaning, refusedOptions } from '../flags.ts';
+import { isDirectory } from '../target.ts';
 import { type Copied, copyWithBothMaps } from './compose.ts';
 import type { Explanation, Rows, Slot } from './row.ts';
 import { mappingOf } from './userns.ts';
@@ -13,7 +14,7 @@ import { mappingOf } from './userns.ts';
 export interface TreeSteps {
   /** A detached copy of the mount at `path`, or of the whole tree of mounts there. */
   readonly cloneTree: { readonly path: string; readonly recursive: boolean; readonly as: Slot };
-  /** A reference to `path` that does nothing but point at it (O_PATH). */
+  /** A reference to a directory that does nothing but point at it (O_PATH). */
   readonly openPath: { readonly path: string; readonly as: Slot };
   /** The kernel wants upperdir and workdir on one mount, and would not say so. */
   readonly checkSameMount: { readonly slots: readonly Slot[]; readonly message: string };
@@ -34,8 +35,9 @@ export const treeSteps: Rows<TreeSteps> = {
       `${as} = open_tree(${JSON.stringify(path)}, OPEN_TREE_CLONE${recursive ? '|AT_RECURSIVE' : ''})`,
     apply: ({ path, recursive, as }, at) => {
       const flags = OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC;
-      const tree = openTree(AT_FDCWD, path, recursive ? flags | OPEN_TREE.AT_RECURSIVE : flags);
-      copied.set(tree, { path, recursive });
+      const source = at.sources.reach(path);
+      const tree = openTree(AT_FDCWD, source, recursive ? flags | OPEN_TREE.AT_RECURSIVE : flags);
+      copied.set(tree, { path: source, recursive });
       at.put(as, tree);
     },
     explain: (errno, args) =>
@@ -45,7 +47,11 @@ export const treeSteps: Rows<TreeSteps> = {
   },
   openPath: {
     describe: ({ path, as }) => `${as} = open_tree(${JSON.stringify(path)}, 0)`,
-    apply: ({ path, as }, at) => at.put(as, openTree(AT_FDCWD, path, OPEN_TREE.OPEN_TREE_CLOEXEC)),
+    apply: ({ path, as }, at) => {
+      const opened = openTree(AT_FDCWD, at.sources.reach(path), OPEN_TREE.OPEN_TREE_CLOEXEC);
+      at.put(as, opened);
+      if (!isDirectory(opened)) throw invalidMount(`${path} is not a directory, which a layer must be`);
+    },
     explain: explainPath('the directory'),
   },
   checkSameMount: {

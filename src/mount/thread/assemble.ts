@@ -16,7 +16,9 @@ import {
   mount,
   moveMount,
   openTree,
+  symlinkat,
   umount2,
+  unlinkat,
 } from '../../sys/syscalls.ts';
 import { escapeData } from '../layers.ts';
 import { keyAndValue } from '../options.ts';
@@ -28,7 +30,7 @@ const LONGEST_FSCONFIG_STRING = 255;
 export function assembleOverlay(parts: OverlayParts): number {
   using attached = new DisposableStack();
   for (const [i, { fd }] of parts.layers.entries()) attached.use(attach(fd, String(i)));
-  if (parts.upper) attached.use(attach(parts.upper.fd, parts.upper.name));
+  if (parts.upper) attached.use(nameUpper(parts.upper));
   const options = [...layerOptions(parts), ...parts.data];
   const short = options.every((option) => Buffer.byteLength(option) <= LONGEST_FSCONFIG_STRING);
   using _user = parts.user && asFilesystemUser(parts.user);
@@ -42,8 +44,24 @@ function layerOptions({ layers, upper }: OverlayParts): string[] {
     makeDirectory(EMPTY_LAYER);
     return [`lowerdir=${lowerdir}:${EMPTY_LAYER}`];
   }
-  const below = (directory: string) => `${upper.name}/${directory.replace(/[\\,]/g, '\\$&')}`;
-  return [`lowerdir=${lowerdir}`, `upperdir=${below(upper.upperdir)}`, `workdir=${below(upper.workdir)}`];
+  return [`lowerdir=${lowerdir}`, `upperdir=${upper.name}`, `workdir=${WORK}`];
+}
+
+const [PROC, TREE, WORK] = ['proc', 'upper', 'work'];
+
+/** Short names for both directories: links to their descriptors, so that no name on the way to them counts. */
+function nameUpper({ tree, proc, name, upper, work }: NonNullable<OverlayParts['upper']>): Disposable {
+  using named = new DisposableStack();
+  named.use(attach(proc, PROC));
+  named.use(attach(tree, TREE));
+  for (const [link, fd] of [
+    [name, upper],
+    [WORK, work],
+  ] as const) {
+    symlinkat(`${PROC}/self/fd/${fd}`, AT_FDCWD, link);
+    named.defer(() => unlinkat(AT_FDCWD, link, 0));
+  }
+  return named.move();
 }
 
 /** Attaches a detached mount; taken away again when the overlay, which has copies of its own, stands. */

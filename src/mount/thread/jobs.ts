@@ -36,14 +36,16 @@ export interface OverlayParts {
   /** Superblock flags and options of the overlay, without layers, each `key` or `key=value`. */
   readonly data: readonly string[];
   readonly layers: readonly { readonly fd: number; readonly dataOnly: boolean }[];
-  /** Both directories, relative to the mount that holds them. */
   readonly upper:
     | {
-        readonly fd: number;
-        /** Under which it is attached: the options of the overlay show it (steps/claim.ts). */
+        /** The mount of both directories, which must be attached here, and they themselves below it. */
+        readonly tree: number;
+        readonly upper: number;
+        readonly work: number;
+        /** A copy of /proc, for a directory that is known by its descriptor has a path in /proc/self/fd only. */
+        readonly proc: number;
+        /** What the upperdir is called: the options of the overlay show it (steps/claim.ts). */
         readonly name: string;
-        readonly upperdir: string;
-        readonly workdir: string;
       }
     | undefined;
   /** Whose name the overlay works in, from then on: who has an id where its upper layer is mapped. */

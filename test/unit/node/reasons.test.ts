@@ -33,6 +33,8 @@ const CODES: Readonly<Record<Reason, keyof typeof Code>> = {
   'volume-not-found': 'NOT_FOUND',
   'state-not-writable': 'UNAVAILABLE',
   'invalid-mount': 'INVALID_ARGUMENT',
+  'source-outside-roots': 'PERMISSION_DENIED',
+  'source-not-mounted': 'FAILED_PRECONDITION',
   'source-not-found': 'NOT_FOUND',
   'bad-target': 'INVALID_ARGUMENT',
   'target-not-empty': 'FAILED_PRECONDITION',
