@@ -7,6 +7,7 @@ import { VERSION } from './version.ts';
 const program = new Command('csi-driver-idmap')
   .description('CSI node plugin for ID-mapped mounts, and its mount engine as commands')
   .version(VERSION)
+  .enablePositionalOptions()
   .showHelpAfterError();
 
 const serve = program.command('serve').description('run the plugin until SIGTERM');
@@ -72,6 +73,23 @@ withKernelFlags(program.command('plan'))
   });
 
 program
+  .command('userns')
+  .description('run COMMAND in a user namespace of a mapping, to check it; exit status of COMMAND')
+  .argument('<command...>')
+  .requiredOption('--uidmap <mapping>', 'container:host:size, several separated by commas')
+  .requiredOption('--gidmap <mapping>', 'the same for groups')
+  // Options after COMMAND are its own.
+  .passThroughOptions()
+  .addHelpText(
+    'after',
+    '\nExample:\n  csi-driver-idmap userns --uidmap 0:100000:65536 --gidmap 0:100000:65536 -- cat /proc/self/uid_map',
+  )
+  .action(async (command, flags) => {
+    const { usernsCommand } = await import('./cli/userns.ts');
+    await usernsCommand(command, flags);
+  });
+
+program
   .command('doctor')
   .description('say what this kernel and machine support, and what is missing for what')
   .option(...jsonFlag)
@@ -93,7 +111,7 @@ try {
 } catch (error) {
   for (const one of causes(error))
     console.error(`csi-driver-idmap: ${one instanceof Error ? one.message : one}`);
-  process.exitCode = 1;
+  process.exitCode ??= 1;
 }
 
 /** An error during the clean-up after an error comes with it: the first is the one that matters. */

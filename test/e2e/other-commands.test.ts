@@ -76,7 +76,7 @@ describe('the help', () => {
   it('--help names every command, --version the version; both exit 0', () => {
     const help = run(['--help']);
     expectSuccess(help);
-    for (const command of ['serve', 'mount', 'unmount', 'plan', 'doctor', 'demo']) {
+    for (const command of ['serve', 'mount', 'unmount', 'plan', 'userns', 'doctor', 'demo']) {
       expect(help.stdout).to.match(new RegExp(`^ {2}${command} `, 'm'));
     }
     const version = run(['--version']);
@@ -89,7 +89,7 @@ describe('the help', () => {
     expectSuccess(help);
     const shown = help.stdout.replace(/\s+/g, ' ');
     for (const { flag } of Object.values(OPTIONS)) {
-      expect(shown).to.match(new RegExp(` --${flag} <[A-Z:]+> .*\\[env: ${variableOf(flag)}\\]`));
+      expect(shown).to.match(new RegExp(` --${flag} <[A-Za-z:|]+> .*\\[env: ${variableOf(flag)}\\]`));
     }
   });
 });
