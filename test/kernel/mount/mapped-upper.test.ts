@@ -169,6 +169,23 @@ describeEngines('a mapped upper layer', (bench) => {
     }
   });
 
+  it('is found below the roots that sources must lie in', async () => {
+    using place = mountPlace();
+    writeLayers(place);
+    if (isHostOnly(bench)) return;
+    const mounts = [overlayOf(place, ...UPPER, 'rootuid=100000')];
+    const target = { path: place.at('target') };
+    await bench.engine.mountAll({ mounts, target, create: 'directory', sourceRoots: [{ path: place.path }] });
+    shellAs(100_000, 'echo >new', place.at('target'));
+    expect(ownerOf(place.at('data/upper/new'))).to.equal('0:0');
+    await bench.unmount(place.at('target'));
+    const sourceRoots = [{ path: place.at('a') }, { path: place.at('b') }];
+    await failureOf(bench.engine.mountAll({ mounts, target, sourceRoots }), {
+      reason: 'source-outside-roots',
+      rolledBack: true,
+    });
+  });
+
   it('has its root swapped like the lower layers', async () => {
     using place = mountPlace();
     writeLayers(place);
