@@ -7,12 +7,15 @@ import { kubernetesApi } from './kubernetes/api.ts';
 import { podEvents } from './kubernetes/events.ts';
 import { podLookup } from './kubernetes/pods.ts';
 import { processEngine } from './mount/engine/processes.ts';
+import type { NodeDependencies } from './node/dependencies.ts';
 import { volumeLocks } from './node/locks.ts';
+import { completions } from './node/nested.ts';
 import { toStatus } from './node/reasons.ts';
 import { nodeHandlers } from './node/service.ts';
 import { serveHttp } from './observe/http.ts';
 import type { Logger } from './observe/logger.ts';
 import { type LabelsOf, type Metrics, noMetrics } from './observe/metrics.ts';
+import { authorize } from './policy/policy.ts';
 import { keepRegistered } from './registration/registration.ts';
 import { IdentityService, NodeService } from './rpc/generated/csi.ts';
 import { serveUnix } from './rpc/server.ts';
@@ -55,17 +58,23 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     }),
   );
   const identity = identityHandlers({ name: config.driverName, version: VERSION, isReady });
-  const node = nodeHandlers({
+  const nested = started.use(completions({ deps: () => deps, log }));
+  const deps: NodeDependencies = {
     nodeId: config.nodeId,
     maxVolumes: config.maxVolumes,
     kubeletDir: config.kubeletDir,
+    stateDir: config.stateDir,
+    fsgroup: config.fsgroup,
     engine,
     journal,
     locks: volumeLocks(),
     pods: podLookup({ api }),
     events,
     metrics,
-  });
+    authorize: (volume) => authorize(volume),
+    completions: nested,
+  };
+  const node = nodeHandlers(deps);
   const observe = ({ method, code, seconds }: Observation) =>
     metrics.observe('csi_idmap_operations_seconds', { method, grpc_status_code: code }, seconds);
   const options = { log, toStatus, observe };
@@ -82,6 +91,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
       ],
     }),
   );
+  for (const record of journal.all()) if (record.state === 'waiting') nested.begin(record);
   // Ready when the engine answers: its processes start, and the kubelet directory can be looked at.
   await engine.lookup({ target: { path: config.kubeletDir } });
   ready = true;

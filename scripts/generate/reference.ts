@@ -1,10 +1,11 @@
-// Reference pages of docs/ from the tables that the code itself reads: a page cannot say anything else than what
+// Reference pages of docs/, and the schema beside them, from the tables that the code itself reads: a page cannot say anything else than what
 // the program does.
 import { OPTIONS, variableOf } from '../../src/config.ts';
 import { REASONS } from '../../src/node/reasons.ts';
 import { METRICS } from '../../src/observe/metrics.ts';
 import { FEATURES } from '../../src/sys/features.ts';
-import { KEYS } from '../../src/volume/keys.ts';
+import { head, table } from './markdown.ts';
+import { volumeContextPage, volumeContextSchema } from './volume-context.ts';
 
 const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
@@ -12,6 +13,7 @@ const PAGES: Readonly<Record<string, () => string>> = {
   'docs/kernel-features.md': kernelFeaturesPage,
   'docs/metrics.md': metricsPage,
   'docs/volume-context.md': volumeContextPage,
+  'docs/volume-context.schema.json': volumeContextSchema,
 };
 
 export const REFERENCE_PAGES: readonly string[] = Object.keys(PAGES);
@@ -81,28 +83,4 @@ registered it where it registers itself, and 503 when not. There is no TLS and n
 those reach who may read it. Beside the metrics of the table come prom-client's \`process_*\` and \`nodejs_*\`.
 
 ${table(['metric', 'type', 'meaning', 'labels'], rows)}`;
-}
-
-function volumeContextPage(): string {
-  const rows = Object.entries(KEYS).map(([key, { types, required, meaning, example }]) => [
-    `\`${key}\``,
-    types.map((type) => (required.some((needs) => needs === type) ? `**${type}**` : type)).join(', '),
-    meaning,
-    `\`${example}\``,
-  ]);
-  return `${head('Volume context', 'src/volume/keys.ts')}
-The keys of \`volumeAttributes\` in a PersistentVolume (or an inline volume). All values are strings. In bold the types
-that require a key. An unknown key, or one that has no meaning for the type, is refused with \`INVALID_ARGUMENT\`.
-
-${table(['key', 'types', 'meaning', 'example'], rows)}`;
-}
-
-function head(title: string, source: string): string {
-  return `# ${title}\n\n<!-- Made from ${source} by \`npm run generate\`: change it there. -->\n`;
-}
-
-function table(columns: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(columns), line(columns.map(() => '---')), ...rows.map(line)].join('\n');
 }

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { kernelHere } from '../mount/kernel.ts';
 import { readMountinfo } from '../mount/mountinfo.ts';
 import { describeStep, plan } from '../mount/plan.ts';
+import { authorize } from '../policy/policy.ts';
 import { type Client, connect } from '../rpc/client.ts';
 import {
   IdentityService,
@@ -17,7 +18,7 @@ import {
   VolumeCapability,
 } from '../rpc/generated/csi.ts';
 import { readVolumeContext, type VolumeContext } from '../volume/context.ts';
-import { stageMounts } from '../volume/mounts.ts';
+import { planStage } from '../volume/stage.ts';
 import { type Layer, makeLayers } from './demo/data.ts';
 import { leftOver } from './demo/leftovers.ts';
 import { runInPod } from './demo/pod.ts';
@@ -43,7 +44,8 @@ export async function demoCommand(): Promise<void> {
     );
     const context = contextOf(['/layers/site', '/layers/model', '/layers/base'], '/pod-a', MAPPINGS.A);
     const kernel = kernelHere({ untried: 'available' });
-    const mounts = stageMounts(readVolumeContext(context, []));
+    const volume = readVolumeContext(context);
+    const { mounts } = planStage(volume, { terms: authorize(volume), group: undefined, readOnly: false });
     for (const step of mounts.flatMap((mount) => plan(mount, kernel))) say(`  ${describeStep(step)}`);
     return;
   }

@@ -3,9 +3,18 @@ import { readFileSync } from 'node:fs';
 import { type Kernel, kernelHere } from '../mount/kernel.ts';
 import type { Mount } from '../mount/mount.ts';
 import { describeStep, plan } from '../mount/plan.ts';
-import { checkPolicy } from '../policy/policy.ts';
+import { authorize } from '../policy/policy.ts';
 import { readVolumeContext } from '../volume/context.ts';
-import { publishMounts, stageMounts } from '../volume/mounts.ts';
+import {
+  layerWanted,
+  type Publication,
+  type PublishPlan,
+  planCompletion,
+  planPublish,
+} from '../volume/publish.ts';
+import { planStage } from '../volume/stage.ts';
+import type { Volume } from '../volume/volume.ts';
+import type { Making } from '../volume/whole.ts';
 import { type KernelFlags, kernelOptionsOf, type MountFlags, mountOf } from './options.ts';
 
 export interface PlanFlags extends MountFlags, KernelFlags {
@@ -45,18 +54,45 @@ function onePart(source: string | undefined, target: string | undefined, flags: 
 
 /** The file holds volumeAttributes as a JSON object. */
 function volumeParts(file: string): Part[] {
-  const volume = readVolumeContext(readAttributes(file), []);
-  checkPolicy(volume);
-  if (volume.inline) {
-    return [{ title: 'publish', mounts: publishMounts(volume, { stagingPath: undefined, readonly: false }) }];
-  }
+  const volume = readVolumeContext(readAttributes(file));
+  const terms = authorize(volume);
+  const stagingPath = volume.inline ? undefined : 'STAGING';
+  const staged = planStage(volume, { terms, group: undefined, readOnly: false }).mounts;
+  const publication: Publication = {
+    ...{ terms, stagingPath, readonly: false, readOnlyMode: false, group: undefined, mayMap: true },
+  };
+  const wanted = layerWanted(volume, publication);
+  const layer = wanted && { upperdir: 'LAYER/upper', workdir: 'LAYER/work' };
+  const plan = planPublish(volume, publication, layer);
   return [
-    { title: 'stage at STAGING', mounts: stageMounts(volume) },
-    {
-      title: 'publish at TARGET',
-      mounts: publishMounts(volume, { stagingPath: 'STAGING', readonly: false }),
-    },
+    ...(staged.length === 0 ? [] : [{ title: 'stage at STAGING', mounts: staged }]),
+    ...publishedParts(volume, plan, { terms, layer }),
   ];
+}
+
+function publishedParts(
+  volume: Volume,
+  plan: PublishPlan,
+  { terms, layer }: Pick<Making, 'terms' | 'layer'>,
+): Part[] {
+  switch (plan.is) {
+    case 'mounts':
+      return [{ title: 'publish at TARGET', mounts: plan.mounts }];
+    case 'device':
+      return [{ title: `publish at TARGET: a loop device of ${plan.image}`, mounts: [] }];
+    case 'nested': {
+      const mounts = planCompletion(
+        volume,
+        { terms, readonly: false, readOnlyMode: false, group: undefined },
+        undefined,
+        layer,
+      );
+      return [
+        { title: 'publish at TARGET', mounts: [plan.cover] },
+        { title: `later, with the ids of the pod, at TARGET/${plan.nestedDir}`, mounts },
+      ];
+    }
+  }
 }
 
 /** @throws Error naming the file, when it is not what `volumeAttributes` are: an object of strings */

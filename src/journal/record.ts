@@ -51,6 +51,13 @@ const FIELDS = z.object({
   mount: z.object({ type: z.string(), device: z.string(), root: z.string() }).readonly().optional(),
   /** An image file that this volume had a loop device made for: devices are let go by this, never by a sweep. */
   device: z.object({ image: z.string() }).readonly().optional(),
+  /** What is at the path: one mount, a tree of mounts, a block device, or nothing that this volume shares. */
+  shape: z.enum(['mount', 'tree', 'device', 'nothing']).optional(),
+  /** What the volume is, and the places that it is made of: the kernel does not show all layers of an overlay. */
+  volume: z
+    .object({ kind: z.string(), type: z.string(), sources: z.array(z.string()).readonly() })
+    .readonly()
+    .optional(),
   /** An ephemeral writable layer was made. Its name is derived from the key (layerNameOf). */
   layer: z.boolean().optional(),
   /** What it takes to complete a `waiting` publish after a restart. Never secrets. */
@@ -58,7 +65,8 @@ const FIELDS = z.object({
     .object({
       volumeContext: CONTEXT,
       mountFlags: z.array(z.string()).readonly(),
-      fsGroup: z.string().optional(),
+      fsType: z.string(),
+      fsGroup: z.int().nonnegative().optional(),
       accessMode: z.string(),
       readonly: z.boolean(),
       stagingPath: z.string().optional(),
@@ -81,6 +89,8 @@ const LATER_FIELDS = FIELDS.extend({
   accessMode: z.string().catch(''),
   mount: FIELDS.shape.mount.catch(undefined),
   device: FIELDS.shape.device.catch(undefined),
+  shape: FIELDS.shape.shape.catch(undefined),
+  volume: FIELDS.shape.volume.catch(undefined),
   layer: FIELDS.shape.layer.catch(undefined),
   request: FIELDS.shape.request.catch(undefined),
   pod: FIELDS.shape.pod.catch(undefined),

@@ -1,7 +1,6 @@
 // What the engine does, one synchronous function each: a table, so that the same operations serve a caller in
 // this process and one that has them carried out elsewhere (engine.ts). Requests and results are plain data.
 import { statSync } from 'node:fs';
-import { fstatfs } from '../sys/syscalls.ts';
 import type { UserNamespaces } from '../userns/cache.ts';
 import { apply } from './apply.ts';
 import { afterUndo, MountError, toMountError } from './errors.ts';
@@ -38,9 +37,10 @@ import type { MountInfo } from './mountinfo.ts';
 import { plan } from './plan.ts';
 import { type SourceRequest, type Sources, sourcesOf } from './source.ts';
 import { userNamespacesOn } from './steps/userns.ts';
-import { isGone, openTarget, type Target, type TargetKind, type TargetSpec } from './target.ts';
+import { isGone, openTarget, type Removed, type Target, type TargetKind, type TargetSpec } from './target.ts';
 import { unmountTree } from './unmount/recursive.ts';
 import { unmountTop } from './unmount.ts';
+import { type Usage, usageOf } from './usage.ts';
 import { mountView } from './view.ts';
 
 export interface MountRequest extends SourceRequest {
@@ -68,7 +68,7 @@ export interface UnmountRequest extends SourceRequest {
   /** Every mount of a stack, not only the top one. */
   readonly all?: boolean;
   /** Remove the target afterwards; nothing there is no error. */
-  readonly remove?: TargetKind;
+  readonly remove?: Removed;
   /** For FUSE mounts: how fusermount3 is found, and how long it may take. */
   readonly programs?: ProgramOptions;
   /**
@@ -87,12 +87,6 @@ export interface UnmountTreeRequest {
   readonly lazy?: boolean;
   /** Remove the target afterwards; nothing there is no error. */
   readonly remove?: TargetKind;
-}
-
-/** Capacity of a filesystem, in bytes and files. */
-export interface Usage {
-  readonly bytes: { readonly total: number; readonly used: number; readonly available: number };
-  readonly inodes: { readonly total: number; readonly used: number; readonly available: number };
 }
 
 interface PlaceRequest {
@@ -232,20 +226,7 @@ export const operationsOn = (
   usage({ target: spec }) {
     using target = openTarget(spec);
     using at = target.open();
-    const fs = fstatfs(at);
-    const bytes = (blocks: bigint) => Number(blocks * fs.blockSize);
-    return {
-      bytes: {
-        total: bytes(fs.blocks),
-        used: bytes(fs.blocks - fs.blocksFree),
-        available: bytes(fs.blocksAvailable),
-      },
-      inodes: {
-        total: Number(fs.files),
-        used: Number(fs.files - fs.filesFree),
-        available: Number(fs.filesFree),
-      },
-    };
+    return usageOf(at);
   },
 
   makeImage: (request) => makeImage(request, kernel),

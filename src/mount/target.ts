@@ -6,7 +6,7 @@
 //   absent    the path is resolved as any program would: for paths that the caller chose
 import { openSync, readdirSync, readlinkSync } from 'node:fs';
 import path from 'node:path';
-import { O, S_IF, STATX } from '../sys/constants.ts';
+import { O, S_IF, STATX, STATX_MASK } from '../sys/constants.ts';
 import { hasErrno, SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
 import { kindOf, openBelow, openPathAt } from '../sys/open-below.ts';
@@ -27,6 +27,9 @@ export function isWithin(one: string, place: string): boolean {
 
 export type TargetKind = 'directory' | 'file';
 
+/** `either`: a directory, or a file without content, which is what a device was shown at. */
+export type Removed = TargetKind | 'either';
+
 export interface Target extends Disposable {
   /** As it was asked for: for messages. */
   readonly path: string;
@@ -44,7 +47,7 @@ export interface Target extends Disposable {
   /** @throws MountError (target-not-empty) for a directory with files in it */
   expectEmpty(): void;
   /** Removes an empty directory, or a file; nothing there is no error. */
-  remove(kind: TargetKind): void;
+  remove(kind: Removed): void;
 }
 
 /** @throws MountError (bad-target) when the parent directory does not exist or lies outside `beneath` */
@@ -101,7 +104,9 @@ export function targetIn(parent: Fd, shown: string): Target {
     },
     remove(kind) {
       try {
-        unlinkat(parent, name, kind === 'directory' ? AT_REMOVEDIR : 0);
+        const isFile =
+          kind === 'either' ? isEmptyFile(this.stat(STATX_MASK.STATX_BASIC_STATS)) : kind === 'file';
+        unlinkat(parent, name, isFile ? 0 : AT_REMOVEDIR);
       } catch (error) {
         if (hasErrno(error, 'ENOENT')) return;
         if (hasErrno(error, 'EBUSY')) throw fail('busy', 'something is mounted there still', error);
@@ -113,6 +118,8 @@ export function targetIn(parent: Fd, shown: string): Target {
     [Symbol.dispose]: () => parent[Symbol.dispose](),
   };
 }
+
+const isEmptyFile = ({ mode, size }: Statx): boolean => (mode & S_IF.S_IFMT) === S_IF.S_IFREG && size === 0n;
 
 /** Whether the kernel takes it for a directory, on which only directories can be mounted. */
 export function isDirectory(fd: Fd): boolean {

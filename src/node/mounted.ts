@@ -1,62 +1,88 @@
-// The idempotent core of stage and publish, and of their opposites: bring a path to "this volume is mounted here"
-// or to "nothing of ours is here", whatever an earlier, perhaps interrupted, call left.
+// The idempotent core of stage and publish, and of their opposites: bring a path to "this volume is there" or to
+// "nothing of ours is here", whatever an earlier, perhaps interrupted, call left.
 //
 // The kernel says what is mounted, the journal what was meant. A mount is ours when both agree on it.
-import type { RecordKey, VolumeRecord } from '../journal/record.ts';
+import { existsSync } from 'node:fs';
+import type { RecordFields, RecordKey, VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { Mount } from '../mount/mount.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
-import type { TargetKind } from '../mount/target.ts';
 import type { CallContext } from '../rpc/context.ts';
-import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
+import { layerPathOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
 import { NodeError } from './reasons.ts';
 
 export interface Wanted {
   readonly key: RecordKey;
-  readonly fingerprint: string;
-  readonly accessMode: string;
-  readonly mounts: readonly Mount[];
-  /** Make the target when it is missing. */
-  readonly create?: TargetKind;
+  /** What is remembered of it, from before the first side effect on. */
+  readonly fields: Omit<RecordFields, keyof RecordKey | 'state' | 'mount'>;
+  /** The mounts that a staging path may show already, its record lost. */
+  readonly adopt?: readonly Mount[];
+  /**
+   * Makes it at the path, where nothing of ours is; all or nothing: what it adds to `undo` is run when it throws.
+   * `waiting`: more is to come.
+   */
+  readonly make: (undo: AsyncDisposableStack) => Promise<'done' | 'waiting'>;
 }
 
-/** Mounts it, or finds it mounted with the same arguments. */
-export async function ensureMounted(
-  { key, fingerprint, accessMode, mounts, create }: Wanted,
+/** Makes it, or finds it there with the same arguments. Gives its record. */
+export async function ensurePlaced(
+  { key, fields, adopt = [], make }: Wanted,
   deps: NodeDependencies,
   context: CallContext,
-): Promise<void> {
-  const { engine, journal } = deps;
-  const target = placeOf(key.path, deps);
+): Promise<VolumeRecord | undefined> {
+  const { journal } = deps;
   const other = await otherVolume(key, deps, context);
   if (other)
     throw new NodeError('target-in-use', `volume ${other} is mounted at ${key.path}; it must go first`);
   const record = journal.find(key);
-  if (record && (await isMounted(record, deps, context))) {
-    if (record.fingerprint === fingerprint) return;
+  if (record && (await isThere(record, deps, context))) {
+    if (record.fingerprint === fields.fingerprint) return record;
     throw new NodeError(
       'other-parameters',
       `volume ${key.volumeId} is at ${key.path} already, with other parameters; remove it there first`,
     );
   }
-  const intended = { ...key, fingerprint, accessMode, state: 'intended', mount: undefined } as const;
-  const there = record === undefined ? await adoptable(key, mounts, deps, context) : undefined;
-  if (there !== undefined) return journal.put({ ...intended, state: 'done', mount: there });
-  // What is there now is the rest of an interrupted call, or a view that can be made again.
-  await engine.unmount({ target, all: true }, timeoutOf(context));
-  await journal.put(intended);
-  try {
-    await engine.mountAll(
-      { mounts, target, expectEmpty: true, ...(create && { create }) },
-      timeoutOf(context),
-    );
-  } catch (error) {
-    if (error instanceof MountError && error.rolledBack) await journal.remove(key);
-    throw error;
+  const there = record === undefined ? await adoptable(key, adopt, deps, context) : undefined;
+  if (there !== undefined) {
+    await journal.put({ ...key, ...fields, state: 'done', mount: there });
+    return journal.find(key);
   }
-  const shown = await engine.lookup({ target }, timeoutOf(context));
-  const mount = shown.is === 'mount-point' ? identityOf(shown.mount) : undefined;
-  await journal.put({ ...intended, state: 'done', mount });
+  // What is there now is the rest of an interrupted call, or a view that can be made again.
+  // A layer that was made for it is kept, with what was written: after a reboot kubelet publishes anew.
+  const keepLayer = record?.layer === true;
+  await takeAway(key, { record, remove: false, keepLayer }, deps, timeoutOf(context));
+  await journal.put({ ...key, ...fields, state: 'intended' });
+  const state = await allOrNothing(key, make, deps);
+  const mount = fields.shape === 'nothing' ? undefined : await shownAt(key.path, deps);
+  await journal.put({ ...key, ...fields, state, ...(mount && { mount }) });
+  return journal.find(key);
+}
+
+async function allOrNothing(
+  key: RecordKey,
+  make: Wanted['make'],
+  { journal }: NodeDependencies,
+): Promise<'done' | 'waiting'> {
+  const undo = new AsyncDisposableStack();
+  try {
+    return await make(undo);
+  } catch (error) {
+    const isWhole = await undo.disposeAsync().then(
+      () => true,
+      () => false,
+    );
+    if (isWhole && (!(error instanceof MountError) || error.rolledBack)) {
+      await journal.remove(key);
+      throw error;
+    }
+    // Kubelet must come back: it takes any other answer for "nothing is mounted".
+    throw error instanceof MountError
+      ? new MountError({ ...error.toInit(), rolledBack: false }, { cause: error })
+      : new NodeError(
+          'unexpected',
+          `${error instanceof Error ? error.message : error}; not all was taken back`,
+        );
+  }
 }
 
 /**
@@ -69,25 +95,61 @@ async function adoptable(
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<VolumeRecord['mount']> {
-  if (key.kind !== 'stage') return undefined;
+  if (key.kind !== 'stage' || wanted === undefined) return undefined;
   const shown = await deps.engine.lookup({ target: placeOf(key.path, deps) }, timeoutOf(context));
   if (shown.is !== 'mount-point') return undefined;
-  const isSameKind = wanted?.type === 'bind' || wanted?.type === shown.mount.type;
-  return isSameKind ? identityOf(shown.mount) : undefined;
+  return looksLike(wanted.type, shown.mount.type) ? identityOf(shown.mount) : undefined;
 }
 
-/** Unmounts whatever is mounted there, with or without a record. A mount that stays busy keeps its record. */
+/** What a mount of a type is shown as: a bind as what it shows, an image as what is in it, FUSE with its helper. */
+function looksLike(wanted: string, shown: string): boolean {
+  if (wanted === 'bind' || wanted === 'auto' || wanted === shown) return true;
+  return wanted.startsWith('fuse') && shown.startsWith('fuse');
+}
+
+/** Takes away whatever is there, with or without a record. A mount that stays busy keeps its record. */
 export async function ensureGone(
   key: RecordKey,
-  remove: TargetKind | undefined,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<void> {
-  const target = placeOf(key.path, deps);
   // What is there is another volume's: this one is not, and so is gone already.
   if (await otherVolume(key, deps, context)) return;
-  await deps.engine.unmount({ target, all: true, ...(remove && { remove }) }, timeoutOf(context));
-  if (deps.journal.find(key)) await deps.journal.remove(key);
+  const record = deps.journal.find(key);
+  // The staging directory is the CO's: it made it, it removes it.
+  const remove = key.kind === 'publish';
+  await takeAway(key, { record, remove, keepLayer: false }, deps, timeoutOf(context));
+  if (record) await deps.journal.remove(key);
+}
+
+interface TakeAway {
+  readonly record: VolumeRecord | undefined;
+  /** The target too. */
+  readonly remove: boolean;
+  readonly keepLayer: boolean;
+}
+
+async function takeAway(
+  key: RecordKey,
+  { record, remove, keepLayer }: TakeAway,
+  deps: NodeDependencies,
+  timeout: { timeoutMs: number },
+): Promise<void> {
+  const { engine } = deps;
+  const target = placeOf(key.path, deps);
+  const shape = record?.shape;
+  // Without a record, there may be anything below.
+  if (record === undefined || shape === 'tree') await engine.unmountRecursive({ target }, timeout);
+  const image = record?.device?.image;
+  // A record that was lost, or an older one, does not tell a device from a directory.
+  const kind = shape === 'device' ? 'file' : shape === undefined ? 'either' : 'directory';
+  await engine.unmount(
+    { target, all: true, ...(image !== undefined && { image }), ...(remove && { remove: kind }) },
+    timeout,
+  );
+  const layer = layerPathOf(key, deps);
+  if (key.kind === 'publish' && !keepLayer && existsSync(layer))
+    await engine.removeLayer({ path: layer }, timeout);
 }
 
 /** The id of another volume that is really mounted at the path. */
@@ -97,18 +159,20 @@ async function otherVolume(
   context: CallContext,
 ): Promise<string | undefined> {
   for (const record of deps.journal.at(path)) {
-    if (record.volumeId !== volumeId && (await isMounted(record, deps, context))) return record.volumeId;
+    if (record.volumeId !== volumeId && (await isThere(record, deps, context))) return record.volumeId;
   }
   return undefined;
 }
 
 /** The record was finished, and the kernel shows the same mount there still. */
-export async function isMounted(
+export async function isThere(
   record: VolumeRecord,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<boolean> {
-  if (record.state !== 'done' || record.mount === undefined) return false;
+  if (record.state === 'intended') return false;
+  if (record.shape === 'nothing') return true;
+  if (record.mount === undefined) return false;
   const shown = await deps.engine.lookup({ target: placeOf(record.path, deps) }, timeoutOf(context));
   if (shown.is === 'unknown') {
     // Neither answer is safe: one would unmount what a pod uses, the other would leave it without its volume.
@@ -119,6 +183,11 @@ export async function isMounted(
   return (
     now.type === record.mount.type && now.device === record.mount.device && now.root === record.mount.root
   );
+}
+
+async function shownAt(path: string, deps: NodeDependencies): Promise<VolumeRecord['mount']> {
+  const shown = await deps.engine.lookup({ target: placeOf(path, deps) }, TO_THE_END);
+  return shown.is === 'mount-point' ? identityOf(shown.mount) : undefined;
 }
 
 const identityOf = ({ type, device, root }: MountInfo) => ({ type, device, root });

@@ -1,20 +1,28 @@
-// NodePublishVolume: one pod's view of a staged volume, or all of an inline one.
-import { checkPolicy } from '../policy/policy.ts';
+// NodePublishVolume: one pod's view of a staged volume, or all of an inline one (volume/publish.ts says which it is).
+import type { VolumeRecord } from '../journal/record.ts';
+import { MountError } from '../mount/errors.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodePublishVolumeRequest, NodePublishVolumeResponse } from '../rpc/generated/csi.ts';
-import { readVolumeContext } from '../volume/context.ts';
-import { publishMounts } from '../volume/mounts.ts';
+import { podUidOfTarget } from '../userns/pod-uid.ts';
+import { isNested, layerWanted, type Publication, type PublishPlan, planPublish } from '../volume/publish.ts';
+import { isShared } from '../volume/stage.ts';
+import type { Volume } from '../volume/volume.ts';
 import type { NodeDependencies } from './dependencies.ts';
-import { ensureMounted, isMounted } from './mounted.ts';
+import { tellOfGroup } from './group.ts';
+import { ensurePlaced, isThere } from './mounted.ts';
+import { complete } from './nested.ts';
+import { place } from './place.ts';
+import { mayMapFor, userNamespaceOf } from './pod-ids.ts';
 import { NodeError } from './reasons.ts';
 import {
   type AccessMode,
   allowsSeveralTargets,
   fingerprint,
-  requireCapability,
+  isReaderMode,
   requirePath,
   requireVolumeId,
 } from './request.ts';
+import { describeVolume, readVolumeRequest } from './volume-request.ts';
 
 export async function nodePublishVolume(
   request: NodePublishVolumeRequest,
@@ -23,28 +31,92 @@ export async function nodePublishVolume(
 ): Promise<NodePublishVolumeResponse> {
   const volumeId = requireVolumeId(request.volumeId);
   const path = requirePath(request.targetPath, 'target_path');
-  const capability = requireCapability(request.volumeCapability);
-  const volume = readVolumeContext(request.volumeContext, capability.mountFlags);
-  checkPolicy(volume);
+  const asked = readVolumeRequest(request.volumeContext, request.volumeCapability, deps);
+  const { volume, capability, grant } = asked;
+  const { accessMode, group } = capability;
   const { readonly } = request;
   const stagingPath = volume.inline ? undefined : requireStagingPath(request.stagingTargetPath);
-  const mounts = publishMounts(volume, { stagingPath, readonly });
-
-  using _lock = deps.locks.take(volumeId);
-  if (stagingPath !== undefined) await requireStaged(volumeId, stagingPath, deps, context);
-  refuseSecondTarget(volumeId, path, capability.accessMode, deps);
-  await ensureMounted(
+  if (volume.idmap.is === 'pod') requirePodOfTarget(volume, path, deps);
+  const nested = isNested(volume);
+  using _lock = deps.locks.take(volumeId, path);
+  const mayMap = nested || (await mayMapFor(volume, group, deps));
+  const publication: Publication = {
+    ...{ terms: grant, stagingPath, readonly, readOnlyMode: isReaderMode(accessMode), group, mayMap },
+  };
+  // Refused before anything is done, and before its layer is made.
+  const plan = planPublish(volume, publication);
+  if (stagingPath !== undefined && isShared(volume, mayMap ? group : undefined)) {
+    await requireStaged(volumeId, stagingPath, deps, context);
+  }
+  refuseSecondTarget(volumeId, path, accessMode, deps);
+  const { pod } = volume;
+  const key = { kind: 'publish', volumeId, path } as const;
+  const record = await ensurePlaced(
     {
-      key: { kind: 'publish', volumeId, path },
-      fingerprint: fingerprint({ volumeContext: request.volumeContext, capability, readonly, stagingPath }),
-      accessMode: capability.accessMode,
-      mounts,
-      create: 'directory',
+      key,
+      fields: {
+        fingerprint: fingerprint({ volumeContext: request.volumeContext, capability, readonly, stagingPath }),
+        accessMode,
+        shape: shapeOf(volume, plan),
+        volume: describeVolume(volume),
+        layer: layerWanted(volume, publication) !== undefined,
+        ...(volume.kind === 'image' &&
+          (plan.is === 'device' || volume.inline) && { device: { image: volume.source } }),
+        ...(pod && { pod }),
+        ...(nested && {
+          request: {
+            ...{ volumeContext: request.volumeContext, accessMode, readonly, block: capability.block },
+            ...{ mountFlags: capability.mountFlags, fsType: capability.fsType },
+            ...(group !== undefined && { fsGroup: group }),
+          },
+        }),
+      },
+      make: (undo) => place({ asked, publication, plan, key, undo }, deps, context),
     },
     deps,
     context,
   );
+  if (nested && record?.state === 'waiting') await completeOrWait(record, volume, deps);
+  if (group !== undefined && !readonly && plan.is === 'mounts') await tellOfGroup(volume, group, path, deps);
   return {};
+}
+
+function shapeOf(volume: Volume, plan: PublishPlan): NonNullable<VolumeRecord['shape']> {
+  if (plan.is === 'device') return 'device';
+  return plan.is === 'nested' || volume.kind === 'mounts' ? 'tree' : 'mount';
+}
+
+/** A pod on the host has its volume at once, one with a user namespace when kubelet has recorded it. */
+async function completeOrWait(record: VolumeRecord, { pod }: Volume, deps: NodeDependencies): Promise<void> {
+  const is = pod === undefined ? 'host' : (await userNamespaceOf(pod, deps)).is;
+  if (is !== 'host') {
+    deps.completions.begin(record);
+    return;
+  }
+  try {
+    await complete(record, undefined, deps);
+  } catch (error) {
+    // The cover stays at the target: kubelet comes back, or unpublishes.
+    if (!(error instanceof MountError)) throw error;
+    throw new MountError({ ...error.toInit(), rolledBack: false }, { cause: error });
+  }
+}
+
+/** The mapping must be that of the pod whose directory the target lies in, whoever the context says it is. */
+function requirePodOfTarget({ pod }: Volume, path: string, { kubeletDir }: NodeDependencies): void {
+  if (pod === undefined) {
+    throw new NodeError(
+      'pod-unknown',
+      'idmap: pod needs to know the pod, and the request names none; set podInfoOnMount: true in the CSIDriver object',
+    );
+  }
+  const uid = podUidOfTarget(kubeletDir, path);
+  if (uid !== pod.uid) {
+    throw new NodeError(
+      'invalid-field',
+      `target_path ${path} is not in the directory of pod ${pod.uid}, which the volume context names`,
+    );
+  }
 }
 
 /** CSI: FAILED_PRECONDITION when STAGE_UNSTAGE_VOLUME is advertised and no staging path was given. */
@@ -60,7 +132,7 @@ async function requireStaged(
   context: CallContext,
 ): Promise<void> {
   const record = deps.journal.find({ kind: 'stage', volumeId, path: stagingPath });
-  if (record && (await isMounted(record, deps, context))) return;
+  if (record && (await isThere(record, deps, context))) return;
   throw new NodeError('not-staged', `volume ${volumeId} is not staged at ${stagingPath}`);
 }
 

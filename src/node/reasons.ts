@@ -31,6 +31,9 @@ export type RequestReason =
   | 'target-in-use'
   | 'not-staged'
   | 'volume-not-found'
+  | 'pod-unknown'
+  | 'pod-user-namespace'
+  | 'out-of-range'
   | 'state-not-writable'
   | 'unexpected';
 
@@ -102,6 +105,25 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     retryable: true,
     meaning: 'The state directory takes no record, so nothing was begun.',
     remedy: 'The message says why: a full disk, mostly. Make room, or move --state-dir.',
+  },
+  'pod-unknown': {
+    code: 'INVALID_ARGUMENT',
+    retryable: false,
+    meaning: 'The volume needs to know its pod, and the request does not name one.',
+    remedy: 'Set podInfoOnMount: true in the CSIDriver object (the chart does).',
+  },
+  'pod-user-namespace': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The volume has an ID mapping of its own, and its pod has, or may have, a user namespace.',
+    remedy:
+      'Remove the mapping or use `idmap: pod`; or let the driver ask the API server about pods; see docs/user-namespaces.md.',
+  },
+  'out-of-range': {
+    code: 'OUT_OF_RANGE',
+    retryable: false,
+    meaning: 'The volume cannot have the size that is asked for.',
+    remedy: 'Ask for a size within the limits that the message names.',
   },
   'invalid-mount': {
     code: 'INVALID_ARGUMENT',

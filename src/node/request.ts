@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { VolumeCapability_AccessMode_Mode as Mode, type VolumeCapability } from '../rpc/generated/csi.ts';
+import { MAX_ID } from '../userns/mapping.ts';
 import { NodeError } from './reasons.ts';
 
 /** CSI: strings that are no path have at most 128 bytes. */
@@ -12,6 +13,12 @@ export type AccessMode = Exclude<keyof typeof Mode, 'UNKNOWN'>;
 export interface Capability {
   readonly accessMode: AccessMode;
   readonly mountFlags: readonly string[];
+  /** Empty where the volume does not say. */
+  readonly fsType: string;
+  /** The pod wants a block device. */
+  readonly block: boolean;
+  /** fsGroup. */
+  readonly group: number | undefined;
 }
 
 export function requireVolumeId(volumeId: string): string {
@@ -44,21 +51,30 @@ export function requireCapability(capability: VolumeCapability | undefined): Cap
   if (accessType === undefined) {
     throw new NodeError('missing-field', 'volume_capability.access_type is missing');
   }
-  if (accessType.$case === 'block') {
-    throw new NodeError('invalid-field', 'block access is not supported; use volumeMode: Filesystem');
-  }
-  if (accessType.value.volumeMountGroup !== '') {
-    throw new NodeError(
-      'invalid-field',
-      'volume_mount_group is not supported: the plugin does not advertise it',
-    );
-  }
   const mode = accessMode?.mode ?? Mode.UNKNOWN;
   const name = (Object.keys(Mode) as (keyof typeof Mode)[]).find((candidate) => Mode[candidate] === mode);
   if (name === undefined || name === 'UNKNOWN') {
     throw new NodeError('invalid-field', `volume_capability.access_mode ${mode} is not known`);
   }
-  return { accessMode: name, mountFlags: accessType.value.mountFlags };
+  if (accessType.$case === 'block') {
+    return { accessMode: name, mountFlags: [], fsType: '', block: true, group: undefined };
+  }
+  const { mountFlags, fsType, volumeMountGroup } = accessType.value;
+  return { accessMode: name, mountFlags, fsType, block: false, group: groupOf(volumeMountGroup) };
+}
+
+function groupOf(text: string): number | undefined {
+  if (text === '') return undefined;
+  if (/^\d{1,10}$/.test(text) && Number(text) <= MAX_ID) return Number(text);
+  throw new NodeError(
+    'invalid-field',
+    `volume_capability.mount.volume_mount_group ${JSON.stringify(text)} is no group id`,
+  );
+}
+
+/** The access mode lets nobody write; of a record, it is any text. */
+export function isReaderMode(mode: string): boolean {
+  return mode.endsWith('_READER_ONLY');
 }
 
 /** Whether a volume may be at several targets of this node at once (CSI, NodePublishVolume). */

@@ -1,13 +1,12 @@
 // NodeStageVolume: what the volume shares on this node, mounted once at the staging path.
-
-import { checkPolicy } from '../policy/policy.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodeStageVolumeRequest, NodeStageVolumeResponse } from '../rpc/generated/csi.ts';
-import { readVolumeContext } from '../volume/context.ts';
-import { stageMounts } from '../volume/mounts.ts';
-import type { NodeDependencies } from './dependencies.ts';
-import { ensureMounted } from './mounted.ts';
-import { fingerprint, requireCapability, requirePath, requireVolumeId } from './request.ts';
+import { makesTargets, planStage } from '../volume/stage.ts';
+import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
+import { prepareImage } from './image.ts';
+import { ensurePlaced } from './mounted.ts';
+import { fingerprint, isReaderMode, requirePath, requireVolumeId } from './request.ts';
+import { describeVolume, readVolumeRequest } from './volume-request.ts';
 
 export async function nodeStageVolume(
   request: NodeStageVolumeRequest,
@@ -16,16 +15,36 @@ export async function nodeStageVolume(
 ): Promise<NodeStageVolumeResponse> {
   const volumeId = requireVolumeId(request.volumeId);
   const path = requirePath(request.stagingTargetPath, 'staging_target_path');
-  const capability = requireCapability(request.volumeCapability);
-  const volume = readVolumeContext(request.volumeContext, capability.mountFlags);
-  checkPolicy(volume);
-  using _lock = deps.locks.take(volumeId);
-  await ensureMounted(
+  const { volume, capability, grant } = readVolumeRequest(
+    request.volumeContext,
+    request.volumeCapability,
+    deps,
+  );
+  const { accessMode, group } = capability;
+  const { image, mounts } = planStage(volume, { terms: grant, group, readOnly: isReaderMode(accessMode) });
+  const { sourceRoots } = grant;
+  using _lock = deps.locks.take(volumeId, path);
+  await ensurePlaced(
     {
       key: { kind: 'stage', volumeId, path },
-      fingerprint: fingerprint({ volumeContext: request.volumeContext, capability }),
-      accessMode: capability.accessMode,
-      mounts: stageMounts(volume),
+      fields: {
+        fingerprint: fingerprint({ volumeContext: request.volumeContext, capability }),
+        accessMode,
+        shape: mounts.length === 0 ? 'nothing' : volume.kind === 'mounts' ? 'tree' : 'mount',
+        volume: describeVolume(volume),
+        ...(volume.kind === 'image' && { device: { image: volume.source } }),
+      },
+      adopt: mounts,
+      async make() {
+        await prepareImage(image, sourceRoots, deps, context);
+        if (mounts.length === 0) return 'done';
+        const target = placeOf(path, deps);
+        await deps.engine.mountAll(
+          { mounts, target, sourceRoots, expectEmpty: true, createTargets: makesTargets(volume) },
+          timeoutOf(context),
+        );
+        return 'done';
+      },
     },
     deps,
     context,

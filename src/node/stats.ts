@@ -1,7 +1,7 @@
 // NodeGetVolumeStats: capacity of a mounted volume. The question is put to the filesystem in a child process
 // and given up after a while: a hung one delays nobody else, and never the liveness of the driver.
 import { MountError } from '../mount/errors.ts';
-import type { Usage } from '../mount/operations.ts';
+import type { Count, Usage } from '../mount/usage.ts';
 import type { CallContext } from '../rpc/context.ts';
 import {
   type NodeGetVolumeStatsRequest,
@@ -9,7 +9,7 @@ import {
   VolumeUsage_Unit as Unit,
 } from '../rpc/generated/csi.ts';
 import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
-import { isMounted } from './mounted.ts';
+import { isThere } from './mounted.ts';
 import { NodeError } from './reasons.ts';
 import { requireVolumeId } from './request.ts';
 
@@ -24,17 +24,20 @@ export async function nodeGetVolumeStats(
   const { volumePath } = request;
   if (volumePath === '') throw new NodeError('missing-field', 'volume_path is missing');
   const record = deps.journal.of(volumeId).find(({ path }) => path === volumePath);
-  if (record === undefined || !(await isMounted(record, deps, context))) {
+  if (record === undefined || !(await isThere(record, deps, context))) {
     throw new NodeError('volume-not-found', `volume ${volumeId} is not mounted at ${volumePath}`);
   }
   const usage = await usageOf(record.path, context, deps);
   return {
-    usage: [entry(usage.bytes, Unit.BYTES), entry(usage.inodes, Unit.INODES)],
+    usage: [
+      entry(usage.bytes, Unit.BYTES),
+      ...(usage.inodes === undefined ? [] : [entry(usage.inodes, Unit.INODES)]),
+    ],
     volumeCondition: undefined,
   };
 }
 
-function entry({ total, used, available }: Usage['bytes'], unit: Unit) {
+function entry({ total, used, available }: Count, unit: Unit) {
   return { total: BigInt(total), used: BigInt(used), available: BigInt(available), unit };
 }
 

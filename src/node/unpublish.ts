@@ -12,7 +12,9 @@ export async function nodeUnpublishVolume(
 ): Promise<NodeUnpublishVolumeResponse> {
   const volumeId = requireVolumeId(request.volumeId);
   const path = requirePath(request.targetPath, 'target_path');
-  using _lock = deps.locks.take(volumeId);
-  await ensureGone({ kind: 'publish', volumeId, path }, 'directory', deps, context);
+  const key = { kind: 'publish', volumeId, path } as const;
+  await deps.completions.end(key);
+  using _lock = deps.locks.take(volumeId, path);
+  await ensureGone(key, deps, context);
   return {};
 }

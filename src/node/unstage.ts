@@ -12,8 +12,7 @@ export async function nodeUnstageVolume(
 ): Promise<NodeUnstageVolumeResponse> {
   const volumeId = requireVolumeId(request.volumeId);
   const path = requirePath(request.stagingTargetPath, 'staging_target_path');
-  using _lock = deps.locks.take(volumeId);
-  // The staging directory is the CO's: it made it, it removes it.
-  await ensureGone({ kind: 'stage', volumeId, path }, undefined, deps, context);
+  using _lock = deps.locks.take(volumeId, path);
+  await ensureGone({ kind: 'stage', volumeId, path }, deps, context);
   return {};
 }

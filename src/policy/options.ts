@@ -2,7 +2,6 @@
 // A path never comes in through an option: it has a key of its own, where it is checked (`lowerdir=` here could
 // name any directory of the host). Propagation is the driver's own affair: a volume that could choose it could
 // make mounts of a pod appear on the node.
-import type { VolumeType } from '../volume/volume.ts';
 
 export interface OptionRule {
   readonly name: string;
@@ -17,7 +16,7 @@ const ANY_TYPE = names(
   ...['atime', 'noatime', 'diratime', 'nodiratime', 'relatime', 'strictatime'],
 );
 
-const RULES: { readonly [K in VolumeType]: readonly OptionRule[] } = {
+const RULES: Readonly<Record<string, readonly OptionRule[]>> = {
   // Not rbind: flags would hold for the top of the tree alone.
   bind: [...ANY_TYPE, ...names('bind')],
   tmpfs: [
@@ -39,13 +38,13 @@ const RULES: { readonly [K in VolumeType]: readonly OptionRule[] } = {
 };
 
 /** Why the option is refused, or undefined when it is allowed. */
-export function optionProblem(type: VolumeType, option: string): string | undefined {
+export function optionProblem(type: string, option: string): string | undefined {
   const at = option.indexOf('=');
   const name = at === -1 ? option : option.slice(0, at);
   const value = at === -1 ? undefined : option.slice(at + 1);
-  const rule = RULES[type].find((candidate) => candidate.name === name);
+  const rule = (RULES[type] ?? ANY_TYPE).find((candidate) => candidate.name === name);
   if (rule === undefined) {
-    return `option ${JSON.stringify(option)} is not allowed for type ${type}; allowed are ${RULES[type].map((allowed) => allowed.name).join(', ')}`;
+    return `option ${JSON.stringify(option)} is not allowed for type ${type}; allowed are ${(RULES[type] ?? ANY_TYPE).map((allowed) => allowed.name).join(', ')}`;
   }
   if (rule.value === undefined) return value === undefined ? undefined : `option ${name} takes no value`;
   if (value !== undefined && rule.value.test(value)) return undefined;

@@ -50,7 +50,13 @@ describe('what the plugin says of itself', () => {
     const { response } = await node.ask((rpc) => rpc.nodeGetCapabilities({}));
     const types = response?.capabilities.map(({ type }) => type?.value.type);
     expect(types?.toSorted()).to.deep.equal(
-      [Type.STAGE_UNSTAGE_VOLUME, Type.GET_VOLUME_STATS, Type.SINGLE_NODE_MULTI_WRITER].toSorted(),
+      [
+        Type.STAGE_UNSTAGE_VOLUME,
+        Type.GET_VOLUME_STATS,
+        Type.EXPAND_VOLUME,
+        Type.SINGLE_NODE_MULTI_WRITER,
+        Type.VOLUME_MOUNT_GROUP,
+      ].toSorted(),
     );
   });
 

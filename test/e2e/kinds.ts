@@ -4,6 +4,8 @@ import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFile
 import { join } from 'node:path';
 import { runInPod } from '../../src/cli/demo/pod.ts';
 import { type FileSpec, ownerOf, writeFiles } from '../support/fixtures.ts';
+import { IMAGES, type ImageType } from '../support/images.ts';
+import { needTool } from '../support/need.ts';
 import type { TestNode } from './node.ts';
 import { type Context, type Volume, volumeOn } from './volume.ts';
 
@@ -14,21 +16,34 @@ const IDS = { uidmap: MAPPING, gidmap: MAPPING };
 /** Path below a volume's own data directory. */
 type At = (...names: string[]) => string;
 
+/** How long what a pod writes is there. */
+export type Written = 'not' | 'as long as the pod' | 'as long as the stage' | 'for good';
+
 export interface Kind {
   readonly title: string;
   readonly inline?: boolean;
   readonly context: (at: At) => Context;
+  /** Makes what is not in DATA. */
+  readonly prepare?: (at: At) => void;
+  /** Debian's program without which it cannot be. */
+  readonly needs?: string;
   /** The filesystem that mountinfo names. */
-  readonly type: 'tmpfs' | 'overlay';
+  readonly type: 'tmpfs' | 'overlay' | 'ext4' | 'xfs' | 'btrfs' | 'squashfs' | 'erofs' | 'fuse';
+  /** What is at the staging path: the same as a pod sees, the same with the ids of the disk, or nothing. */
+  readonly staged: 'as published' | 'with ids on disk' | 'nothing';
   /** Whether the mount itself is ID-mapped: of an overlay, its layers are. */
   readonly idmapped: boolean;
   /** The user namespace of its pods, whose root writes. The node's own root where there is none. */
   readonly mapping?: string;
   /** By name: `uid:gid content`, as seen through the volume from the node. */
   readonly files: Readonly<Record<string, string>>;
-  readonly writable: boolean;
+  /** Of the volume's root, as seen; `0:0`, or 100000:100000 where there is a mapping. */
+  readonly root?: string;
+  readonly written: Written;
   /** Where a file that the pod's root writes ends up on disk, and whose it is there. */
   readonly kept?: { readonly directory: string; readonly owner: string };
+  /** Mounts on the node for one publish, beyond the one at the target. */
+  readonly besides?: number;
 }
 
 const DATA: Readonly<Record<string, FileSpec>> = {
@@ -64,78 +79,182 @@ const LAYERS_MAPPED = {
 
 const layers = (at: At) => ({ type: 'overlay', lowerdir: `${at('top')}:${at('base')}` });
 
+const image = (type: ImageType, written: Written, needs: string): Kind => ({
+  title: `image of ${type}`,
+  context: (at) => ({ type: 'image', source: at('image') }),
+  // xfs has no way to make one with files in it.
+  prepare: (at) => IMAGES[type].make(at('image'), at('base')),
+  needs,
+  type,
+  staged: 'as published',
+  idmapped: false,
+  files: type === 'xfs' ? {} : BASE,
+  written,
+});
+
 export const KINDS: readonly Kind[] = [
   {
     title: 'bind',
     context: (at) => ({ source: at('base') }),
     type: 'tmpfs',
+    staged: 'as published',
     idmapped: false,
     files: BASE,
-    writable: true,
+    written: 'for good',
     kept: { directory: 'base', owner: '0:0' },
   },
   {
     title: 'bind, idmapped',
     context: (at) => ({ type: 'bind', source: at('base'), ...IDS }),
     type: 'tmpfs',
+    staged: 'with ids on disk',
     idmapped: true,
     mapping: MAPPING,
     files: BASE_MAPPED,
-    writable: true,
+    written: 'for good',
     kept: { directory: 'base', owner: '0:0' },
   },
   {
-    title: 'tmpfs',
-    context: () => ({ type: 'tmpfs', options: 'size=1m,mode=0755' }),
+    title: 'bind, owned by another',
+    context: (at) => ({ source: at('base'), owner: '33:33' }),
     type: 'tmpfs',
+    staged: 'with ids on disk',
+    idmapped: true,
+    files: { ...BASE, 'of-root': '33:33 root', 'of-service': '0:0 service', covered: '0:0 below' },
+    root: '33:33',
+    written: 'for good',
+    kept: { directory: 'base', owner: '33:33' },
+  },
+  {
+    title: 'tmpfs',
+    context: () => ({ type: 'tmpfs', sizeLimit: '1Mi', options: 'mode=0755' }),
+    type: 'tmpfs',
+    staged: 'as published',
     idmapped: false,
     files: {},
-    writable: true,
+    written: 'as long as the stage',
   },
   {
     title: 'tmpfs, idmapped',
-    context: () => ({ type: 'tmpfs', options: 'size=1m,mode=0755', ...IDS }),
+    context: () => ({ type: 'tmpfs', sizeLimit: '1Mi', options: 'mode=0755', ...IDS }),
     type: 'tmpfs',
+    staged: 'with ids on disk',
     idmapped: true,
     mapping: MAPPING,
     files: {},
-    writable: true,
+    written: 'as long as the stage',
   },
   {
     title: 'overlay, read-only',
     context: layers,
     type: 'overlay',
+    staged: 'as published',
     idmapped: false,
     files: LAYERS,
-    writable: false,
+    written: 'not',
   },
   {
     title: 'overlay, read-only, idmapped',
     context: (at) => ({ ...layers(at), ...IDS }),
     type: 'overlay',
+    staged: 'as published',
     idmapped: false,
     mapping: MAPPING,
     files: LAYERS_MAPPED,
-    writable: false,
+    written: 'not',
   },
   {
     title: 'overlay with upperdir, idmapped',
     context: (at) => ({ ...layers(at), upperdir: at('upper'), workdir: at('work'), ...IDS }),
     type: 'overlay',
+    staged: 'as published',
     idmapped: false,
     mapping: MAPPING,
     files: LAYERS_MAPPED,
-    writable: true,
+    written: 'for good',
     kept: { directory: 'upper', owner: '100000:100000' },
+  },
+  {
+    title: 'overlay, ephemeral',
+    context: (at) => ({ ...layers(at), writable: 'ephemeral' }),
+    type: 'overlay',
+    staged: 'nothing',
+    idmapped: false,
+    files: LAYERS,
+    written: 'as long as the pod',
+  },
+  {
+    title: 'overlay, ephemeral, of limited size, idmapped',
+    context: (at) => ({ ...layers(at), writable: 'ephemeral', sizeLimit: '16Mi', ...IDS }),
+    type: 'overlay',
+    staged: 'nothing',
+    idmapped: false,
+    mapping: MAPPING,
+    files: LAYERS_MAPPED,
+    written: 'as long as the pod',
+    besides: 1,
+  },
+  {
+    title: 'image that is made',
+    context: (at) => ({ type: 'image', source: at('image'), mkfs: 'true', size: '16Mi' }),
+    needs: 'mkfs.ext4',
+    type: 'ext4',
+    staged: 'as published',
+    idmapped: false,
+    files: {},
+    written: 'for good',
+  },
+  image('ext4', 'for good', 'mkfs.ext4'),
+  image('xfs', 'for good', 'mkfs.xfs'),
+  image('btrfs', 'for good', 'mkfs.btrfs'),
+  image('squashfs', 'not', 'mksquashfs'),
+  image('erofs', 'not', 'mkfs.erofs'),
+  {
+    title: 'image of ext4, idmapped',
+    context: (at) => ({ type: 'image', source: at('image'), fsType: 'ext4', ...IDS }),
+    prepare: (at) => IMAGES.ext4.make(at('image'), at('base')),
+    needs: 'mkfs.ext4',
+    type: 'ext4',
+    staged: 'with ids on disk',
+    idmapped: true,
+    mapping: MAPPING,
+    files: BASE_MAPPED,
+    written: 'for good',
+  },
+  {
+    title: 'FUSE',
+    context: (at) => ({ type: 'fuse.bindfs', source: at('base') }),
+    needs: 'bindfs',
+    type: 'fuse',
+    staged: 'as published',
+    idmapped: false,
+    files: BASE,
+    written: 'for good',
+    kept: { directory: 'base', owner: '0:0' },
+  },
+  {
+    title: 'several mounts',
+    context: (at) => ({
+      mounts: JSON.stringify([{ source: at('base') }, { source: at('top'), target: 'top' }]),
+    }),
+    prepare: (at) => mkdirSync(at('base', 'top')),
+    type: 'tmpfs',
+    staged: 'as published',
+    idmapped: false,
+    files: BASE,
+    written: 'for good',
+    kept: { directory: 'base', owner: '0:0' },
+    besides: 1,
   },
   {
     title: 'tmpfs, inline',
     inline: true,
-    context: () => ({ type: 'tmpfs', options: 'size=1m,mode=0755' }),
+    context: () => ({ type: 'tmpfs', sizeLimit: '1Mi', options: 'mode=0755' }),
     type: 'tmpfs',
+    staged: 'nothing',
     idmapped: false,
     files: {},
-    writable: true,
+    written: 'as long as the pod',
   },
 ];
 
@@ -150,14 +269,21 @@ export interface VolumeOfKind extends Volume {
   readonly data: string;
 }
 
+/** Skips, aloud, what cannot be made here. */
+export function needKind(test: Mocha.Context, { needs, title }: Kind): void {
+  if (needs !== undefined) needTool(test, needs, `volumes of kind ${title}`);
+}
+
 /** A new volume of this kind on data of its own. */
-export function volumeOfKind(node: TestNode, { context, inline = false }: Kind): VolumeOfKind {
+export function volumeOfKind(node: TestNode, { context, prepare, inline = false }: Kind): VolumeOfKind {
   mkdirSync(node.at('data'), { recursive: true });
   const data = mkdtempSync(node.at('data', 'volume-'));
   writeFiles(data, DATA);
   // The pod's root is an ordinary user on the node, and has to get through.
   execFileSync('chmod', ['755', data]);
-  const volume = volumeOn(node, { context: context((...names) => join(data, ...names)), inline });
+  const at: At = (...names) => join(data, ...names);
+  prepare?.(at);
+  const volume = volumeOn(node, { context: context(at), inline });
   return Object.assign(volume, { data });
 }
 

@@ -50,7 +50,8 @@ export async function startNode({ start = startPlugin }: NodeOptions = {}): Prom
   await using making = new AsyncDisposableStack();
   const place = making.use(mountPlace());
   const kubeletDir = place.at('kubelet');
-  const stateDir = place.at('state');
+  // As by default: below the kubelet directory, so that what is mounted there is seen on the node.
+  const stateDir = place.at('kubelet/plugins/idmap.csi.dev');
   const socket = place.at('csi.sock');
   mkdirSync(kubeletDir);
   mountCommand('--bind', kubeletDir, kubeletDir);

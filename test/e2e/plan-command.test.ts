@@ -77,7 +77,7 @@ describe('the command plan', () => {
     const file = directory.at('inline.json');
     writeFileSync(file, JSON.stringify({ type: 'tmpfs', 'csi.storage.k8s.io/ephemeral': 'true' }));
     const { stdout } = run(['plan', '--volume-context', file]);
-    expect(stdout).to.match(/^publish\n {2}/);
+    expect(stdout).to.match(/^publish at TARGET\n {2}/);
     expect(stdout).to.not.contain('stage');
   });
 

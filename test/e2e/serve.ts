@@ -23,7 +23,7 @@ export interface Served {
 export function flagsOf(directory: string): string[] {
   const flags = [
     ['--endpoint', `unix://${join(directory, 'csi.sock')}`],
-    ['--state-dir', join(directory, 'state')],
+    ['--state-dir', join(directory, 'kubelet/plugins/idmap.csi.dev')],
     ['--kubelet-dir', join(directory, 'kubelet')],
     ['--registration', 'off'],
     ['--node-id', 'test'],

@@ -47,7 +47,7 @@ describe('the start and the end of the plugin', () => {
   it('a state directory that cannot be made is named', async () => {
     writeFileSync(node.at('file'), '');
     const stateDir = node.at('file/state');
-    const said = `ENOTDIR: not a directory, mkdir '${stateDir}/records'`;
+    const said = `nothing can be recorded in ${stateDir}/records: ENOTDIR: not a directory, mkdir '${stateDir}/records'`;
     await expectNoStart(['--state-dir', stateDir], said);
     rmSync(node.at('file'));
   });
@@ -96,7 +96,7 @@ describe('the plugin in a mount namespace of its own, as in a container', () => 
     const forAll = async (call: (volume: Volume, kind: Kind) => Promise<Answer> | undefined) => {
       for (const { kind, volume } of all) {
         const answer = await call(volume, kind);
-        if (answer) expect(answer, kind.title).to.include({ code: 'OK' });
+        if (answer) expect(answer, `${kind.title}: ${answer.message}`).to.include({ code: 'OK' });
       }
     };
     await forAll((volume, { inline }) => (inline ? undefined : volume.stage()));

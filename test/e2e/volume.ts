@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import {
   VolumeCapability_AccessMode_Mode as Mode,
+  type NodeExpandVolumeResponse,
   type NodeGetVolumeStatsRequest,
   type NodeGetVolumeStatsResponse,
   type NodePublishVolumeRequest,
@@ -39,6 +40,10 @@ export interface Volume extends AsyncDisposable {
     volumePath: string,
     changes?: Partial<NodeGetVolumeStatsRequest>,
   ): Promise<Answer<NodeGetVolumeStatsResponse>>;
+  expand(
+    volumePath: string,
+    range: { requiredBytes: bigint; limitBytes?: bigint },
+  ): Promise<Answer<NodeExpandVolumeResponse>>;
   unpublish(changes?: Partial<NodeUnpublishVolumeRequest>): Promise<Answer>;
   unstage(changes?: Partial<NodeUnstageVolumeRequest>): Promise<Answer>;
 }
@@ -49,6 +54,21 @@ export function capability(
 ): VolumeCapability {
   return VolumeCapability.create({
     accessType: { $case: 'mount', value: { mountFlags: [...mountFlags] } },
+    accessMode: { mode: Mode[mode] },
+  });
+}
+
+export function blockCapability(mode: AccessMode = 'SINGLE_NODE_WRITER'): VolumeCapability {
+  return VolumeCapability.create({
+    accessType: { $case: 'block', value: {} },
+    accessMode: { mode: Mode[mode] },
+  });
+}
+
+/** With the fsGroup of a pod. */
+export function groupCapability(group: string, mode: AccessMode = 'SINGLE_NODE_WRITER'): VolumeCapability {
+  return VolumeCapability.create({
+    accessType: { $case: 'mount', value: { volumeMountGroup: group } },
     accessMode: { mode: Mode[mode] },
   });
 }
@@ -113,6 +133,14 @@ export function volumeOn(node: TestNode, { context, inline = false }: VolumeSpec
     stats: (volumePath, changes) =>
       node.ask((rpc) =>
         rpc.nodeGetVolumeStats({ volumeId: id, volumePath, stagingTargetPath: '', ...changes }),
+      ),
+    expand: (volumePath, { requiredBytes, limitBytes = 0n }) =>
+      node.ask((rpc) =>
+        rpc.nodeExpandVolume({
+          ...{ volumeId: id, volumePath, stagingTargetPath: '', secrets: {} },
+          capacityRange: { requiredBytes, limitBytes },
+          volumeCapability: undefined,
+        }),
       ),
     unpublish: (changes) =>
       node.ask((rpc) => rpc.nodeUnpublishVolume({ volumeId: id, targetPath: volume.target, ...changes })),

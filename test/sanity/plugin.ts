@@ -27,7 +27,7 @@ export async function startPlugin(directory: string): Promise<Plugin> {
   const options = [
     ['--endpoint', `unix://${socket}`],
     ['--node-id', 'sanity'],
-    ['--state-dir', join(directory, 'state')],
+    ['--state-dir', join(directory, 'kubelet/plugins/idmap.csi.dev')],
     ['--kubelet-dir', join(directory, 'kubelet')],
     ['--registration', 'off'],
     // So that all of a request is logged: none of its secrets may be.

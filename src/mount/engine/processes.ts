@@ -3,6 +3,8 @@
 // a fresh one. What is asked of it and what it answers are messages of plain data.
 //
 //   a child at work   serves one operation at a time
+//   a slow one        does not count: another child may work beside it, up to a bound, so that a few filesystems that
+//                     hang, each until its caller's deadline, do not hold up all the others
 //   past a deadline   the caller is told `timeout`, the child is killed and replaced
 //   a child's end     the caller is told `engine-lost`
 //   our own end       the kernel kills the children (PR_SET_PDEATHSIG in engine-process.ts)
@@ -25,29 +27,48 @@ export interface Job {
 export type Answer = { readonly result: unknown } | { readonly error: MountErrorInit };
 
 export interface ProcessEngineOptions {
-  /** How many operations may run at the same time. */
+  /** How many operations may run at the same time, beside slow ones. */
   readonly processes: number;
+  /** How many with them (default: four times as many). */
+  readonly most?: number;
   readonly kernel?: KernelOptions;
 }
 
 interface Pending {
   readonly job: Job;
+  /** When it was given to a child, by performance.now(). */
+  begun?: number;
   readonly settle: (answer: Answer) => void;
 }
 
 /** How long a child may take to end when asked to. */
 const GRACE_MS = 1_000;
+/** What takes longer waits for a filesystem or a program, not for a core. */
+const SLOW_MS = 500;
 
-export function processEngine({ processes, kernel = {} }: ProcessEngineOptions): Engine {
+export function processEngine({
+  processes,
+  most = 4 * processes,
+  kernel = {},
+}: ProcessEngineOptions): Engine {
   const queue: Pending[] = [];
   const idle: ChildProcess[] = [];
   const working = new Map<ChildProcess, Pending>();
   let disposed = false;
+  let lookAgain: NodeJS.Timeout | undefined;
+
+  function room(): boolean {
+    const now = performance.now();
+    const slow = [...working.values()].filter(({ begun = now }) => now - begun >= SLOW_MS).length;
+    return working.size < Math.min(processes + slow, most);
+  }
 
   function dispatch(): void {
-    while (queue.length > 0 && working.size < processes) {
+    clearTimeout(lookAgain);
+    while (queue.length > 0 && room()) {
       const pending = queue.shift() as Pending;
       const child = idle.pop() ?? start();
+      pending.begun = performance.now();
       working.set(child, pending);
       hold(child);
       child.send(pending.job, (error) => {
@@ -55,6 +76,8 @@ export function processEngine({ processes, kernel = {} }: ProcessEngineOptions):
           settle(child, failed('engine-lost', pending.job, `cannot be sent: ${error.message}`, true));
       });
     }
+    // Those at work may turn out to be slow.
+    if (queue.length > 0 && working.size < most) lookAgain = setTimeout(dispatch, SLOW_MS);
   }
 
   function start(): ChildProcess {
@@ -90,7 +113,8 @@ export function processEngine({ processes, kernel = {} }: ProcessEngineOptions):
     pending?.settle(answer);
     if (child.connected && child.exitCode === null && child.signalCode === null && !child.killed) {
       letGo(child);
-      idle.push(child);
+      if (idle.length < processes) idle.push(child);
+      else child.disconnect();
     }
     dispatch();
   }
@@ -135,6 +159,7 @@ export function processEngine({ processes, kernel = {} }: ProcessEngineOptions):
     },
     async [Symbol.asyncDispose]() {
       disposed = true;
+      clearTimeout(lookAgain);
       for (const pending of queue.splice(0)) {
         pending.settle(failed('engine-lost', pending.job, 'was not begun: the engine is shut down', true));
       }

@@ -130,7 +130,7 @@ function loopNumber(device: DeviceNumbers): number | undefined {
   }
 }
 
-const bytesOf = (device: DeviceNumbers): number =>
+export const bytesOf = (device: DeviceNumbers): number =>
   Number(read(`/sys/dev/block/${device}/size`) ?? 0) * SECTOR;
 
 const roundUp = (bytes: number): number => Math.ceil(bytes / BLOCK) * BLOCK;

@@ -12,7 +12,7 @@ import type { MountInfo } from '../mountinfo.ts';
 import { type SourceRequest, sourcesOf } from '../source.ts';
 import { openTarget, type Target, type TargetSpec } from '../target.ts';
 import { mountView } from '../view.ts';
-import { cannotGrow, deviceOf, growDevice, sizeAfter } from './grow-device.ts';
+import { bytesOf, cannotGrow, deviceOf, growDevice, sizeAfter } from './grow-device.ts';
 import { GROWERS, WHY_NOT } from './growers.ts';
 
 export interface GrowRequest extends SourceRequest {
@@ -46,7 +46,8 @@ export function grow(request: GrowRequest, kernel: Kernel): GrowResult {
   const grower = growerOf(mount, shown);
   const device = deviceOf(mount);
   using top = openTop(target);
-  const refusal = grower.refuse?.(top, sizeAfter(device, bytes));
+  const after = sizeAfter(device, bytes);
+  const refusal = grower.refuse?.(top, after, after > bytesOf(device));
   if (refusal !== undefined) {
     const message = `${shown} cannot grow: ${refusal.why}`;
     throw new MountError({ reason: refusal.reason, message, rolledBack: true });

@@ -12,7 +12,11 @@ import { MountError, type MountReason } from '../errors.ts';
 
 interface Grower {
   /** Why it will not, as far as that is known before anything is done. */
-  readonly refuse?: (top: Fd, deviceBytes: number) => { reason: MountReason; why: string } | undefined;
+  readonly refuse?: (
+    top: Fd,
+    deviceBytes: number,
+    deviceGrows: boolean,
+  ) => { reason: MountReason; why: string } | undefined;
   /** @param top the root of the filesystem; called again, it changes nothing */
   readonly grow: (top: Fd, deviceBytes: number) => void;
 }
@@ -27,14 +31,16 @@ const BTRFS_ARGUMENTS_BYTES = 4096;
 const BTRFS_NAME_AT = 8;
 
 const ext: Grower = {
-  refuse: () =>
-    hasCapability(CAP_SYS_RESOURCE)
+  refuse: (_, __, deviceGrows) =>
+    !deviceGrows || hasCapability(CAP_SYS_RESOURCE)
       ? undefined
       : {
           reason: 'not-permitted',
           why: 'a mounted ext4 only grows for a process with CAP_SYS_RESOURCE, which this one lacks; give it that, or unmount and run resize2fs',
         },
   grow(top, deviceBytes) {
+    // The device is what it was, and the filesystem fills it: nobody without the capability got further.
+    if (!hasCapability(CAP_SYS_RESOURCE)) return;
     const blocks = Buffer.alloc(8);
     blocks.writeBigUInt64LE(BigInt(deviceBytes) / fstatfs(top).blockSize);
     resizeIoctl(top, RESIZE.EXT4_IOC_RESIZE_FS, blocks);

@@ -18,7 +18,7 @@ import {
 } from '../../support/fixtures.ts';
 import { makeImage } from '../../support/images.ts';
 import { needTool } from '../../support/need.ts';
-import { can, describeRuntimes, MAPPED, MAPPING } from './containers.ts';
+import { can, describeContainers, MAPPED, MAPPING } from './containers.ts';
 
 interface Row {
   readonly title: string;
@@ -27,9 +27,8 @@ interface Row {
   readonly seen: string | RegExp;
 }
 
-/** In the words of runc, or of the call. */
-const INVALID = /^does not start: .*MOUNT_ATTR_IDMAP.*(invalid argument|EINVAL)/;
-const NOT_PERMITTED = /^does not start: .*MOUNT_ATTR_IDMAP.*(operation not permitted|EPERM)/;
+const refused = (why: string) =>
+  new RegExp(`^does not start: .*failed to set MOUNT_ATTR_IDMAP on .*: ${why}`);
 
 const OWNED_BY = { 'data/of-root': {}, 'data/of-user': { uid: 1000, gid: 1001 } };
 const OWNERS = 'of-root 0:0\nof-user 1000:1001';
@@ -52,7 +51,7 @@ const ROWS: readonly Row[] = [
   {
     title: 'an overlay',
     mount: (place) => ({ type: 'overlay', source: 'overlay', options: [`lowerdir=${place.at('data')}`] }),
-    seen: INVALID,
+    seen: refused('invalid argument'),
   },
   {
     title: 'an overlay with ID-mapped layers',
@@ -61,16 +60,16 @@ const ROWS: readonly Row[] = [
       source: 'overlay',
       options: [`lowerdir=${place.at('data')}`, ...MAPPED],
     }),
-    seen: INVALID,
+    seen: refused('invalid argument'),
   },
   {
     title: 'a bind that is ID-mapped already',
     mount: (place) => ({ type: 'bind', source: place.at('data'), options: [...MAPPED] }),
-    seen: NOT_PERMITTED,
+    seen: refused('operation not permitted'),
   },
 ];
 
-describeRuntimes('a container in a user namespace', ({ mounted, run }) => {
+describeContainers('a container in a user namespace', ({ mounted, run }) => {
   const pod = { mapping: MAPPING };
   const look = (directory: string) => `cd ${directory} && stat -c '%n %u:%g' of-root of-user`;
 
@@ -93,7 +92,7 @@ describeRuntimes('a container in a user namespace', ({ mounted, run }) => {
     writeFiles(place.path, { ...OWNED_BY, 'v/': {} });
     await using fuse = await fuseMount(place.at('data'), place.at('v'));
     const volumes = [{ source: fuse.path, destination: '/v' }];
-    expect(await run({ ...pod, volumes, script: 'true' })).to.match(INVALID);
+    expect(await run({ ...pod, volumes, script: 'true' })).to.match(refused('invalid argument'));
   });
 
   /** The small filesystem of a nested volume, with a directory for the real one. */

@@ -267,7 +267,10 @@ describe('the journal', () => {
 
   it('writes down no tokens', async () => {
     const volumeContext = { type: 'tmpfs', 'csi.storage.k8s.io/serviceAccount.tokens': 'SECRET' };
-    const request = { volumeContext, mountFlags: [], accessMode: 'X', readonly: false, block: false };
+    const request = {
+      ...{ volumeContext, mountFlags: [], fsType: '', accessMode: 'X' },
+      ...{ readonly: false, block: false },
+    };
     using journal = await open();
     await journal.put({ ...PUBLISH, state: 'waiting', request });
     expect(readFileSync(fileOf(PUBLISH), 'utf8')).to.not.contain('SECRET');

@@ -22,6 +22,16 @@ const RECORD: VolumeRecord = {
   bootId: '0123-4567',
 };
 
+const REQUEST = {
+  volumeContext: {},
+  mountFlags: [],
+  fsType: '',
+  fsGroup: 7,
+  accessMode: 'SINGLE_NODE_WRITER',
+  readonly: false,
+  block: false,
+} satisfies VolumeRecord['request'];
+
 const anyRecord: fc.Arbitrary<VolumeRecord> = fc.record({
   schema: fc.constant(SCHEMA),
   kind: fc.constantFrom('stage', 'publish'),
@@ -34,6 +44,10 @@ const anyRecord: fc.Arbitrary<VolumeRecord> = fc.record({
     nil: undefined,
   }),
   device: fc.option(fc.record({ image: fc.string() }), { nil: undefined }),
+  shape: fc.option(fc.constantFrom('mount', 'tree', 'device', 'nothing'), { nil: undefined }),
+  volume: fc.option(fc.record({ kind: fc.string(), type: fc.string(), sources: fc.array(fc.string()) }), {
+    nil: undefined,
+  }),
   layer: fc.option(fc.boolean(), { nil: undefined }),
   pod: fc.option(
     fc.record({ namespace: fc.string(), name: fc.string(), uid: fc.string(), serviceAccount: fc.string() }),
@@ -43,7 +57,8 @@ const anyRecord: fc.Arbitrary<VolumeRecord> = fc.record({
     fc.record({
       volumeContext: fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true }),
       mountFlags: fc.array(fc.string()),
-      fsGroup: fc.option(fc.string(), { nil: undefined }),
+      fsType: fc.string(),
+      fsGroup: fc.option(fc.nat(2 ** 32 - 2), { nil: undefined }),
       accessMode: fc.string(),
       readonly: fc.boolean(),
       stagingPath: fc.option(fc.string(), { nil: undefined }),
@@ -102,6 +117,11 @@ describe('a record as text', () => {
     ['a pod without a uid', withChange({ pod: { namespace: 'a', name: 'b' } }), /pod.uid/],
     ['a mount that is none', withChange({ mount: 'overlay' }), /mount/],
     ['a mount of nothing', withChange({ mount: null }), /mount/],
+    ['an unknown shape', withChange({ shape: 'heap' }), /shape: Invalid option/],
+    ['a volume without sources', withChange({ volume: { kind: 'bind', type: 'bind' } }), /volume.sources/],
+    ['a request without a filesystem', withChange({ request: { ...REQUEST, fsType: undefined } }), /fsType/],
+    ['a group as text', withChange({ request: { ...REQUEST, fsGroup: '7' } }), /request.fsGroup/],
+    ['a group that is none', withChange({ request: { ...REQUEST, fsGroup: -1 } }), /request.fsGroup/],
     ['a mount without a device', withChange({ mount: { type: 'overlay', root: '/' } }), /mount/],
   ];
   for (const [what, text, message] of damaged) {
@@ -119,12 +139,16 @@ describe('a record as text', () => {
       fingerprint: 7,
       mount: 'm',
       pod: 'p',
+      shape: 'heap',
+      volume: 'v',
+      request: { ...REQUEST, fsGroup: '7' },
       layer: true,
       news: 1,
     };
     expect(parseRecord(withChange(changes))).to.deep.equal({
       ...RECORD,
       ...{ schema: 3, state: 'done', fingerprint: '', mount: undefined, pod: undefined, layer: true },
+      ...{ shape: undefined, volume: undefined, request: undefined },
     });
     expect(parseRecord(withChange({ schema: 3 }))).to.deep.equal({ ...RECORD, schema: 3 });
   });

@@ -6,6 +6,7 @@ import {
   type Arguments,
   allowsSeveralTargets,
   fingerprint,
+  isReaderMode,
   requireCapability,
   requirePath,
   requireVolumeId,
@@ -68,10 +69,13 @@ describe('volume_capability', () => {
   const mount = (value: Partial<VolumeCapability_MountVolume> = {}, mode: number = Mode.SINGLE_NODE_WRITER) =>
     VolumeCapability.create({ accessType: { $case: 'mount', value }, accessMode: { mode: mode as Mode } });
 
-  it('for a mount gives the access mode by name and the flags', () => {
+  const plain = { accessMode: 'SINGLE_NODE_WRITER', mountFlags: [], fsType: '', block: false };
+
+  it('for a mount gives the access mode by name, the flags and the filesystem', () => {
+    expect(requireCapability(mount())).to.deep.equal({ ...plain, group: undefined });
     expect(requireCapability(mount({ fsType: 'ext4', mountFlags: ['ro', 'a=b'] }))).to.deep.equal({
-      accessMode: 'SINGLE_NODE_WRITER',
-      mountFlags: ['ro', 'a=b'],
+      ...plain,
+      ...{ fsType: 'ext4', mountFlags: ['ro', 'a=b'], group: undefined },
     });
     const modes = Object.entries(Mode).filter(([name]) => name !== 'UNKNOWN');
     expect(modes).to.have.length(7);
@@ -91,12 +95,30 @@ describe('volume_capability', () => {
     }
   });
 
-  it('must not be for a block device, or give the volume to a group', () => {
+  it('for a block device says so', () => {
     const block = VolumeCapability.create({ accessType: { $case: 'block', value: {} }, accessMode });
-    expectRefused(() => requireCapability(block), 'invalid-field', /volumeMode: Filesystem/);
-    const group = mount({ volumeMountGroup: '1000' });
-    expectRefused(() => requireCapability(group), 'invalid-field', /volume_mount_group/);
+    expect(requireCapability(block)).to.deep.equal({ ...plain, block: true, group: undefined });
   });
+
+  it('gives the group as a number', () => {
+    for (const [text, group] of [
+      ['0', 0],
+      ['1000', 1000],
+      ['4294967294', 4294967294],
+    ] as const) {
+      expect(requireCapability(mount({ volumeMountGroup: text })).group).to.equal(group);
+    }
+  });
+
+  for (const text of ['staff', '-1', '4294967295', '99999999999', '1.5', ' 1', '1\n', '0x1', '1e3']) {
+    it(`refuses ${JSON.stringify(text)}, which is no group`, () => {
+      expectRefused(
+        () => requireCapability(mount({ volumeMountGroup: text })),
+        'invalid-field',
+        /^volume_capability\.mount\.volume_mount_group ".*" is no group id/s,
+      );
+    });
+  }
 });
 
 describe('several targets', () => {
@@ -111,10 +133,20 @@ describe('several targets', () => {
   });
 });
 
+describe('an access mode of readers', () => {
+  it('is one in which nobody may write', () => {
+    const names = (Object.keys(Mode) as (keyof typeof Mode)[]).filter(isReaderMode);
+    expect(names.toSorted()).to.deep.equal(['MULTI_NODE_READER_ONLY', 'SINGLE_NODE_READER_ONLY']);
+  });
+});
+
 describe('the fingerprint of a request', () => {
   const base: Arguments = {
     volumeContext: { type: 'overlay', lowerdir: '/a' },
-    capability: { accessMode: 'SINGLE_NODE_WRITER', mountFlags: ['noatime'] },
+    capability: {
+      ...{ accessMode: 'SINGLE_NODE_WRITER', mountFlags: ['noatime'] },
+      ...{ fsType: '', block: false, group: undefined },
+    },
     readonly: false,
     stagingPath: '/staging',
   };
@@ -145,6 +177,9 @@ describe('the fingerprint of a request', () => {
     ['the access mode', { capability: { ...capability, accessMode: 'MULTI_NODE_READER_ONLY' } }],
     ['a flag', { capability: { ...capability, mountFlags: ['noexec'] } }],
     ['a flag more', { capability: { ...capability, mountFlags: ['noatime', 'noexec'] } }],
+    ['a filesystem', { capability: { ...capability, fsType: 'ext4' } }],
+    ['a block device', { capability: { ...capability, block: true } }],
+    ['a group', { capability: { ...capability, group: 0 } }],
     ['no flags', { capability: { ...capability, mountFlags: [] } }],
     ['readonly', { readonly: true }],
     ['the staging path', { stagingPath: '/elsewhere' }],

@@ -1,6 +1,6 @@
 // Who may mount what.
 import { expect } from 'chai';
-import { checkPolicy, PolicyError } from '../../../src/policy/policy.ts';
+import { authorize, PolicyError } from '../../../src/policy/policy.ts';
 import { readVolumeContext, type VolumeContext } from '../../../src/volume/context.ts';
 
 const MAPPING = '0:100000:65536';
@@ -9,7 +9,7 @@ const INLINE = { 'csi.storage.k8s.io/ephemeral': 'true' };
 const check =
   (context: VolumeContext, flags: readonly string[] = []) =>
   () =>
-    checkPolicy(readVolumeContext(context, flags));
+    authorize(readVolumeContext(context, { mountFlags: flags }));
 
 describe('the policy', () => {
   const allowed: readonly (readonly [what: string, context: VolumeContext])[] = [

@@ -1,0 +1,26 @@
+// An ID map changes the group that is shown, never the permission bits: a volume whose root the group cannot write is
+// one that fsGroup does not help, and the pod is told why.
+import type { Volume } from '../volume/volume.ts';
+import { type NodeDependencies, TO_THE_END } from './dependencies.ts';
+
+const GROUP_WRITE = 0o020;
+
+export async function tellOfGroup(
+  { pod, type }: Volume,
+  group: number,
+  path: string,
+  deps: NodeDependencies,
+): Promise<void> {
+  if (pod === undefined) return;
+  const root = await deps.engine
+    .rootOf({ source: path, sourceRoots: [{ path: deps.kubeletDir }] }, TO_THE_END)
+    .catch(() => undefined);
+  if (root === undefined || (root.gid === group && (root.mode & GROUP_WRITE) !== 0)) return;
+  deps.events.emit(pod, {
+    type: 'Warning',
+    reason: 'FsGroupCannotWrite',
+    message:
+      `the root of the volume (type ${type}) has group ${root.gid} and mode ${(root.mode & 0o7777).toString(8)}: ` +
+      `fsGroup ${group} cannot write there; chgrp and chmod g+w the source on the node`,
+  });
+}

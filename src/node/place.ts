@@ -1,0 +1,165 @@
+// How what publish has planned (volume/publish.ts) is carried out at the target: one function for each kind of plan.
+import type { RecordKey } from '../journal/record.ts';
+import { MountError } from '../mount/errors.ts';
+import type { Mount } from '../mount/mount.ts';
+import type { CallContext } from '../rpc/context.ts';
+import { layerWanted, type Publication, type PublishPlan, planPublish } from '../volume/publish.ts';
+import { makesTargets, preparationOf } from '../volume/stage.ts';
+import type { Volume } from '../volume/volume.ts';
+import { type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
+import { prepareImage } from './image.ts';
+import { ensureLayer, rootsWith } from './layer.ts';
+import { userNamespaceOf } from './pod-ids.ts';
+import type { VolumeRequest } from './volume-request.ts';
+
+export interface Placing<P extends PublishPlan = PublishPlan> {
+  readonly asked: VolumeRequest;
+  readonly publication: Publication;
+  readonly plan: P;
+  readonly key: RecordKey;
+  /** Runs what is put on it when the placing throws. */
+  readonly undo: AsyncDisposableStack;
+}
+
+type Place<P extends PublishPlan> = (
+  placing: Placing<P>,
+  deps: NodeDependencies,
+  context: CallContext,
+) => Promise<'done' | 'waiting'>;
+
+const PLACES: { readonly [K in PublishPlan['is']]: Place<Extract<PublishPlan, { is: K }>> } = {
+  device: placeDevice,
+  nested: placeCover,
+  mounts: placeMounts,
+};
+
+/** All or nothing, with what `undo` takes back. `waiting`: the volume itself comes later (nested.ts). */
+export function place(
+  placing: Placing,
+  deps: NodeDependencies,
+  context: CallContext,
+): ReturnType<Place<PublishPlan>> {
+  // TypeScript cannot see that a plan and the function of its kind belong together.
+  const row = PLACES[placing.plan.is] as Place<PublishPlan>;
+  return row(placing, deps, context);
+}
+
+async function placeDevice(
+  { plan: { image, readOnly }, asked: { grant }, key }: Placing<Extract<PublishPlan, { is: 'device' }>>,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<'done'> {
+  const { sourceRoots } = grant;
+  const target = placeOf(key.path, deps);
+  await deps.engine.attachDevice({ image, target, readOnly, create: true, sourceRoots }, timeoutOf(context));
+  return 'done';
+}
+
+async function placeCover(
+  { plan: { cover }, key }: Placing<Extract<PublishPlan, { is: 'nested' }>>,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<'waiting'> {
+  const target = placeOf(key.path, deps);
+  await deps.engine.mountAll(
+    { mounts: [cover], target, expectEmpty: true, create: 'directory' },
+    timeoutOf(context),
+  );
+  return 'waiting';
+}
+
+async function placeMounts(
+  placing: Placing<Extract<PublishPlan, { is: 'mounts' }>>,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<'done'> {
+  const { publication, key, undo } = placing;
+  const { volume, grant } = placing.asked;
+  const { group, mayMap, readonly, readOnlyMode } = publication;
+  if (volume.inline && volume.kind === 'image') {
+    const image = preparationOf(volume, { group, readOnly: readonly || readOnlyMode });
+    await prepareImage(image, grant.sourceRoots, deps, context);
+  }
+  const ownership = { idmap: volume.idmap, group, mayMap };
+  const wanted = layerWanted(volume, publication);
+  const layer = await ensureLayer({ volume, key, wanted, ownership, grant, undo }, deps, timeoutOf(context));
+  const sourceRoots = rootsWith(layer, { key, grant }, deps);
+  const mount = (mounts: readonly Mount[]) =>
+    mountAt(key.path, { volume, mounts, publication, sourceRoots }, deps, context);
+  try {
+    await mount(mountsOf(planPublish(volume, publication, layer)));
+  } catch (error) {
+    if (!isForGroupAlone(error, volume, publication)) throw error;
+    // What cannot be mapped (NFS, FUSE) is had without showing the group: whether it can write, the pod is told.
+    await mount(mountsOf(planPublish(volume, { ...publication, mayMap: false }, layer)));
+  }
+  if (volume.idmap.is === 'pod') {
+    undo.defer(async () => {
+      await deps.engine.unmount(
+        { target: placeOf(key.path, deps), all: true, remove: 'directory' },
+        TO_THE_END,
+      );
+    });
+    await requireMappable(volume, key.path, deps, context);
+  }
+  return 'done';
+}
+
+interface Mounting {
+  readonly volume: Volume;
+  readonly mounts: readonly Mount[];
+  readonly publication: Publication;
+  readonly sourceRoots: VolumeRequest['grant']['sourceRoots'];
+}
+
+async function mountAt(
+  path: string,
+  { volume, mounts, publication: { stagingPath }, sourceRoots }: Mounting,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<void> {
+  // The staging path is kubelet's, and no source of the author's.
+  const isView = mounts.some(({ source }) => source === stagingPath);
+  await deps.engine.mountAll(
+    {
+      ...{ mounts, target: placeOf(path, deps), expectEmpty: true, create: 'directory' },
+      sourceRoots: isView ? [{ path: deps.kubeletDir }] : sourceRoots,
+      createTargets: makesTargets(volume),
+    },
+    timeoutOf(context),
+  );
+}
+
+/** The volume is refused because it cannot be mapped, and only its group wants a map. */
+function isForGroupAlone(error: unknown, { idmap }: Volume, { group, mayMap }: Publication): boolean {
+  const isRefused = error instanceof MountError && error.rolledBack && error.reason === 'idmap-unsupported';
+  return isRefused && mayMap && group !== undefined && idmap.is === 'none';
+}
+
+function mountsOf(plan: PublishPlan): readonly Mount[] {
+  if (plan.is !== 'mounts') throw new Error(`a plan of mounts became one of ${plan.is}`);
+  return plan.mounts;
+}
+
+/** `idmap: pod` on what the runtime maps by itself: it must be able to. */
+async function requireMappable(
+  volume: Volume,
+  path: string,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<void> {
+  const { pod } = volume;
+  const answer = await deps.engine.canIdmap({ target: placeOf(path, deps) }, timeoutOf(context));
+  if (!answer.can) {
+    const is = pod === undefined ? 'host' : (await userNamespaceOf(pod, deps)).is;
+    if (is === 'host') return;
+    throw new MountError({
+      reason: 'idmap-unsupported',
+      message:
+        `idmap: pod: the container runtime cannot map this volume of type ${volume.type} to the pod: ${answer.because}; ` +
+        'use type overlay with lowerdir, whose layers the driver maps itself, or run the pod with hostUsers: true',
+      rolledBack: true,
+    });
+  }
+  if (pod !== undefined) deps.metrics.count('csi_idmap_user_namespace_publish_total', { path: 'plain' });
+}

@@ -1,0 +1,147 @@
+// What one pod gets at its target path. Pure.
+//
+//   view     a bind of what is staged, with ids and `ro` of its own
+//   whole    the volume itself: inline ones, ephemeral overlays, read-only overlays shown with a group
+//   device   an image as a block device
+//   nested   a tiny read-only tmpfs, which the runtime can map, with the volume below it when the pod's mapping is known
+//            (`idmap: pod` for overlays and FUSE, which no runtime can map)
+//
+// `ro` on a bind does not reach the container, whose runtime binds the volume again with flags of its own: read-only is
+// what has a read-only superblock, or what the request says is `readonly`, on which kubelet makes the container's mount
+// read-only too.
+import type { Mount } from '../mount/mount.ts';
+import type { UserMapping } from '../userns/mapping.ts';
+import { VolumeError } from './errors.ts';
+import { idmapOptions, type Ownership } from './ownership.ts';
+import { isShared } from './stage.ts';
+import type { Volume } from './volume.ts';
+import { type Making, type Terms, wholeVolume } from './whole.ts';
+
+export interface Publication {
+  readonly terms: Terms;
+  /** Where the volume is staged; undefined for an inline one. */
+  readonly stagingPath: string | undefined;
+  /** The request's `readonly`. */
+  readonly readonly: boolean;
+  /** The access mode lets nobody write. */
+  readonly readOnlyMode: boolean;
+  /** fsGroup. */
+  readonly group: number | undefined;
+  /** Whether we may map ids: not for a pod with a user namespace, whose runtime will. */
+  readonly mayMap: boolean;
+}
+
+export type PublishPlan =
+  | { readonly is: 'mounts'; readonly mounts: readonly Mount[] }
+  | { readonly is: 'device'; readonly image: string; readonly readOnly: boolean }
+  | { readonly is: 'nested'; readonly cover: Mount; readonly nestedDir: string };
+
+/** A nested publish holds nothing of its own but one directory. */
+const COVER_SIZE = '64k';
+
+/** Whether the driver is to make a writable layer for this publish; its limit in bytes. */
+export function layerWanted(
+  volume: Volume,
+  { readonly, terms }: Pick<Publication, 'readonly' | 'terms'>,
+): { readonly bytes: number | undefined } | undefined {
+  if (volume.kind !== 'overlay' || volume.writable.is !== 'ephemeral' || readonly) return undefined;
+  return { bytes: terms.sizeLimit };
+}
+
+export function isNested(volume: Volume): boolean {
+  return volume.idmap.is === 'pod' && (volume.kind === 'overlay' || volume.kind === 'fuse');
+}
+
+/**
+ * @param layer the writable layer that layerWanted() asked for
+ * @throws VolumeError when `ro` is asked for in a way that would not hold inside the container
+ */
+export function planPublish(volume: Volume, publication: Publication, layer?: Making['layer']): PublishPlan {
+  refuseUnholdable(volume, publication);
+  const { stagingPath, readonly, readOnlyMode, group, mayMap, terms } = publication;
+  if (volume.kind === 'image' && volume.block) {
+    return { is: 'device', image: volume.source, readOnly: readonly || readOnlyMode };
+  }
+  if (isNested(volume)) return { is: 'nested', ...coverOf(volume) };
+  const view = viewOptions(publication);
+  const ownership: Ownership = { idmap: volume.idmap, group, mayMap };
+  if (stagingPath === undefined || !isShared(volume, mayMap ? group : undefined)) {
+    return { is: 'mounts', mounts: wholeVolume(volume, { terms, ownership, view, layer }) };
+  }
+  return { is: 'mounts', mounts: [viewOf(volume, stagingPath, { terms, ownership, view })] };
+}
+
+function viewOf(volume: Volume, source: string, { terms, ownership, view }: Making): Mount {
+  const always = ['private', ...terms.options];
+  switch (volume.kind) {
+    // Mapped where it was made, as far as it can be.
+    case 'overlay':
+    case 'fuse':
+      return { type: 'bind', source, options: ['bind', ...always, ...view] };
+    case 'mounts':
+      return {
+        type: 'bind',
+        source,
+        options: ['rbind', 'rprivate', ...terms.options, ...view.map((word) => `r${word}`)],
+      };
+    default:
+      return { type: 'bind', source, options: ['bind', ...always, ...idmapOptions(ownership), ...view] };
+  }
+}
+
+/** What a nested publish is completed with, at `nestedDir` below its target. */
+export function planCompletion(
+  volume: Volume,
+  publication: Pick<Publication, 'terms' | 'readonly' | 'readOnlyMode' | 'group'>,
+  /** Undefined for a pod without a user namespace. */
+  podMapping: UserMapping | undefined,
+  layer?: Making['layer'],
+): readonly Mount[] {
+  const { terms, group } = publication;
+  const ownership: Ownership = { idmap: volume.idmap, group, mayMap: true, podMapping };
+  return wholeVolume(volume, { terms, ownership, view: viewOptions(publication), layer });
+}
+
+const viewOptions = ({ readonly, readOnlyMode }: Pick<Publication, 'readonly' | 'readOnlyMode'>): string[] =>
+  readonly || readOnlyMode ? ['ro'] : [];
+
+/** Shared, unlike all others: what comes below it later shows in the container (mountPropagation: HostToContainer). */
+function coverOf({ idmap }: Volume): { cover: Mount; nestedDir: string } {
+  const nestedDir = idmap.is === 'pod' ? idmap.nestedDir : 'data';
+  const options = [
+    'nosuid',
+    'nodev',
+    'noexec',
+    'mode=0755',
+    `size=${COVER_SIZE}`,
+    `mkdir=${nestedDir}`,
+    'ro',
+  ];
+  return { nestedDir, cover: { type: 'tmpfs', source: 'tmpfs', options } };
+}
+
+function refuseUnholdable(volume: Volume, { readonly, readOnlyMode }: Publication): void {
+  if (readonly) return;
+  const parts = volume.kind === 'mounts' ? volume.parts.map((part) => part.volume) : [volume];
+  for (const part of parts) {
+    if (part.kind === 'bind' && part.options.includes('ro')) {
+      throw new VolumeError(
+        'options',
+        'ro on a bind does not reach the container, whose runtime binds the volume again with flags of its own; ' +
+          'set readOnly: true on the volume (pod) or its mount, or use type overlay, which is read-only by itself',
+      );
+    }
+  }
+  const isWritableBySuperblock =
+    volume.kind === 'bind' || volume.kind === 'tmpfs' || volume.kind === 'mounts';
+  if (
+    readOnlyMode &&
+    (isWritableBySuperblock || (volume.kind === 'overlay' && volume.writable.is !== 'no'))
+  ) {
+    throw new VolumeError(
+      'access_mode',
+      `of readers only would not hold inside the container for type ${volume.type}; set readOnly: true on the ` +
+        "pod's claim, or use type overlay without a writable layer, or an image",
+    );
+  }
+}

@@ -1,0 +1,106 @@
+// The mounts that make a volume out of its sources. Pure.
+//
+// `private`, because a copy of a shared mount is born into its source's peer group, and what a pod mounts inside would
+// show at the source.
+//
+// Later options win: after the author's come those that say what the keys, the group and the request do.
+import { mappingOptionsFor } from '../mount/fuse/mapping-options.ts';
+import { escapeLayer } from '../mount/layers.ts';
+import type { Mount } from '../mount/mount.ts';
+import { freshRoot, idmapOptions, type Ownership } from './ownership.ts';
+import type { FuseVolume, OverlayVolume, PartVolume, Volume } from './volume.ts';
+
+/** What policy says of a volume, as far as its mounts go. */
+export interface Terms {
+  /** Added to each mount: `nosuid`, `nodev`. */
+  readonly options: readonly string[];
+  /** Bytes that a tmpfs may hold; undefined: as many as the kernel lets it. */
+  readonly sizeLimit: number | undefined;
+}
+
+export interface Making {
+  readonly terms: Terms;
+  readonly ownership: Ownership;
+  /** Options of the view: `ro`. */
+  readonly view: readonly string[];
+  /** The writable layer that was made for an ephemeral overlay. */
+  readonly layer?: { readonly upperdir: string; readonly workdir: string } | undefined;
+}
+
+export function wholeVolume(volume: Volume, making: Making): Mount[] {
+  if (volume.kind !== 'mounts') return [mountOf(volume, making)];
+  return volume.parts.map(({ target, volume: part }) => {
+    const mount = mountOf(part, {
+      ...making,
+      ownership: { idmap: part.idmap, group: undefined, mayMap: true },
+    });
+    return target === '' ? mount : { ...mount, target };
+  });
+}
+
+function mountOf(volume: PartVolume, making: Making): Mount {
+  const { terms, ownership, view } = making;
+  const before = ['private', ...terms.options, ...volume.options];
+  const maps = idmapOptions(ownership);
+  switch (volume.kind) {
+    case 'bind':
+      return { type: 'bind', source: volume.source, options: ['bind', ...before, ...maps, ...view] };
+    case 'tmpfs':
+      return {
+        type: 'tmpfs',
+        source: 'tmpfs',
+        options: [...before, ...tmpfsOptions(making), ...maps, ...view],
+      };
+    case 'image':
+      return { type: volume.filesystem, source: volume.source, options: [...before, ...maps, ...view] };
+    case 'filesystem':
+      return { type: volume.type, source: volume.source, options: [...before, ...maps, ...view] };
+    case 'fuse':
+      return {
+        type: volume.type,
+        source: volume.source,
+        options: [...before, ...fuseOptions(volume, ownership), ...view],
+      };
+    case 'overlay':
+      return {
+        type: 'overlay',
+        source: 'overlay',
+        options: [...before, ...layerOptions(volume, making), ...view],
+      };
+  }
+}
+
+function tmpfsOptions({ terms, ownership }: Making): string[] {
+  const root = freshRoot(ownership);
+  const size = terms.sizeLimit === undefined ? [] : [`size=${terms.sizeLimit}`];
+  return root === undefined ? size : [...size, `gid=${root.gid}`, `mode=${root.mode.toString(8)}`];
+}
+
+/**
+ * Every user of the node may reach it (`allow_other`, mount.fuse3(8)), as far as the modes of the files let him
+ * (`default_permissions`). The kernel maps few helpers (FUSE_ALLOW_IDMAP): a mapping that is asked for fails with others,
+ * but a volume that could be had does not fail for a group. A pod's mapping is said in the helper's own words, if it has
+ * any; without, the pod sees the ids that the helper gives.
+ */
+function fuseOptions({ helper }: FuseVolume, ownership: Ownership): string[] {
+  const { idmap, podMapping } = ownership;
+  const said =
+    idmap.is === 'pod' && podMapping !== undefined
+      ? (mappingOptionsFor(helper, podMapping)?.options ?? [])
+      : idmapOptions({ ...ownership, group: undefined });
+  return ['allow_other', 'default_permissions', ...said];
+}
+
+function layerOptions({ lowerdir, writable }: OverlayVolume, { ownership, layer }: Making): string[] {
+  const text = lowerdir.map(
+    ({ path, dataOnly }, i) => `${i === 0 ? '' : dataOnly ? '::' : ':'}${escapeLayer(path)}`,
+  );
+  const lower = `lowerdir=${text.join('')}`;
+  const upper = writable.is === 'persistent' ? writable : layer;
+  if (upper === undefined) return [lower, ...idmapOptions(ownership)];
+  const dirs = [`upperdir=${escapeLayer(upper.upperdir)}`, `workdir=${escapeLayer(upper.workdir)}`];
+  // The root that is seen is the upper layer's: a group is given to that, not shown.
+  const maps = idmapOptions({ ...ownership, group: undefined });
+  const isPods = ownership.idmap.is === 'pod' && ownership.podMapping !== undefined;
+  return [lower, ...dirs, ...maps, ...(writable.is === 'persistent' && isPods ? ['idmapupper'] : [])];
+}
