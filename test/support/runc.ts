@@ -9,50 +9,18 @@
 //
 // (containerd, internal/cri/opts/spec_linux_opts.go and container_create_linux.go)
 import { execFile, execFileSync } from 'node:child_process';
-import {
-  chownSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import {
+  type ContainerOutcome,
+  type ContainerSpec,
+  type ContainerVolume,
+  makeRoot,
+  type Runtime,
+} from './container.ts';
 import { type TemporaryDirectory, temporaryDirectory } from './fixtures.ts';
 import { goTool } from './go-tool.ts';
 import { needRoot, needTool } from './need.ts';
-
-export interface ContainerVolume {
-  readonly source: string;
-  /** Absolute, in the container. */
-  readonly destination: string;
-  readonly readOnly?: boolean;
-  readonly mountPropagation?: 'None' | 'HostToContainer';
-}
-
-export interface ContainerSpec {
-  readonly volumes: readonly ContainerVolume[];
-  /** The mapping of the pod's user namespace, `0:100000:65536`; hostUsers: true without one. */
-  readonly mapping?: string;
-  /** Of the process, as its user namespace has it (default 0). */
-  readonly uid?: number;
-  readonly gid?: number;
-  /** fsGroup and supplementalGroups. */
-  readonly groups?: readonly number[];
-  /** What busybox's shell runs. */
-  readonly script: string;
-}
-
-export type ContainerOutcome =
-  | { readonly started: true; readonly status: number; readonly stdout: string; readonly stderr: string }
-  /** With what the runtime says, which kubelet would show as an Event. */
-  | { readonly started: false; readonly problem: string };
-
-export interface Runtime extends Disposable {
-  /** Runs a container to its end. Afterwards nothing is left of it. */
-  run(spec: ContainerSpec): Promise<ContainerOutcome>;
-}
 
 const RUNC = { module: 'github.com/opencontainers/runc', version: 'v1.4.3', cgo: true };
 /** Longer than any script of a test. */
@@ -95,18 +63,6 @@ async function runContainer(
 }
 
 const idOf = ({ name }: Named): string => `csi-driver-idmap-${name}`;
-
-/** A directory with busybox, and the places of mounts, that belongs to the container's root. */
-function makeRoot(root: string, { volumes, mapping }: ContainerSpec): void {
-  const [, owner = 0] = mapping?.split(':').map(Number) ?? [];
-  const directories = ['', 'bin', 'proc', 'dev', 'tmp', ...volumes.map(({ destination }) => destination)];
-  for (const directory of directories) mkdirSync(join(root, directory), { recursive: true });
-  const busybox = execFileSync('sh', ['-c', 'command -v busybox'], { encoding: 'utf8' }).trim();
-  copyFileSync(busybox, join(root, 'bin/busybox'));
-  // Links to /bin/busybox by the names of all that it can do.
-  execFileSync('chroot', [root, '/bin/busybox', '--install', '-s', '/bin']);
-  for (const directory of directories) chownSync(join(root, directory), owner, owner);
-}
 
 function configOf(spec: Named): unknown {
   const { volumes, mapping, uid = 0, gid = uid, groups = [], script } = spec;

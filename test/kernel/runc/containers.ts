@@ -2,7 +2,8 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { type Engine, localEngine } from '../../../src/mount/engine.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
-import type { ContainerOutcome, ContainerSpec, ContainerVolume, Runtime } from '../../support/runc.ts';
+import { bareRuntime } from '../../support/bare-runtime.ts';
+import type { ContainerOutcome, ContainerSpec, ContainerVolume, Runtime } from '../../support/container.ts';
 import { runc } from '../../support/runc.ts';
 
 /** The mapping of the pods with hostUsers: false, as kubelet gives them. */
@@ -27,13 +28,26 @@ export interface Bench {
   run(spec: ContainerSpec): Promise<string>;
 }
 
+/** By runc, where it matters which flags a runtime sets and how it fails. */
 export function describeContainers(title: string, suite: (bench: Bench) => void): void {
+  describeBy(title, runc, suite);
+}
+
+/** By runc, and by the calls alone that a runtime makes for volumes. */
+export function describeRuntimes(title: string, suite: (bench: Bench) => void): void {
+  describeBy(`${title}, by runc`, runc, suite);
+  describeBy(`${title}, by the calls of a runtime`, bareRuntime, suite);
+}
+
+type StartRuntime = (context: Mocha.Context) => Promise<Runtime>;
+
+function describeBy(title: string, start: StartRuntime, suite: (bench: Bench) => void): void {
   describe(title, () => {
     let runtime: Runtime | undefined;
     let engine: Engine | undefined;
     before(async function () {
       this.timeout('10m'); // The first run of a checkout builds the runtime.
-      runtime = await runc(this);
+      runtime = await start(this);
       engine = localEngine();
     });
     after(async () => {
