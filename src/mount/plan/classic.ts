@@ -19,7 +19,7 @@ import {
   classicPropagationSteps,
   requireIdmap,
 } from './classic-flags.ts';
-import { isReadOnly, writable } from './filesystem.ts';
+import { asMade, isReadOnly } from './filesystem.ts';
 
 export const planClassicBind: Planner = (mount, kernel) => {
   const { source, held } = mount;
@@ -48,7 +48,8 @@ export const planClassicBind: Planner = (mount, kernel) => {
 
 export const planClassicFilesystem: Planner = ({ type, source, options }, kernel) => {
   const data = classicData(options.data, 'shorten the options');
-  const flags = classicFlags(options.directories.length > 0 ? writable(options) : options);
+  const made = asMade(options);
+  const flags = classicFlags(made);
   const call = { kind: 'mountCall', source: source || 'none', type, flags, data, paths: [] } as const;
   if (options.idmap === undefined) {
     return [
@@ -63,7 +64,7 @@ export const planClassicFilesystem: Planner = ({ type, source, options }, kernel
     { ...call, as: 'unmapped' },
     ...directorySteps('unmapped', options),
     { kind: 'cloneTarget', as: 'mount' },
-    ...attributeSteps({ on: 'mount', options, idmap: true, tree: false }),
+    ...attributeSteps({ on: 'mount', options: made, idmap: true, tree: false }),
     { kind: 'detachTarget', mount: 'mount' },
     { kind: 'attach', mount: 'mount' },
     ...classicPropagationSteps(options),
@@ -71,10 +72,15 @@ export const planClassicFilesystem: Planner = ({ type, source, options }, kernel
   ];
 };
 
-/** A tmpfs that is to have directories is read-only only after that. */
+/** A tmpfs that is to have directories is read-only only after that, and by its superblock alone (filesystem.ts). */
 function directorySteps(on: Slot, options: ParsedOptions): Step[] {
   const { directories: names } = options;
   if (names.length === 0) return [];
   const make: Step = { kind: 'makeDirectories', in: on, names };
-  return isReadOnly(options) ? [make, { kind: 'sealCall', on, flags: classicFlags(options) }] : [make];
+  if (!isReadOnly(options)) return [make];
+  return [
+    make,
+    { kind: 'sealCall', on, flags: classicFlags(options) },
+    { kind: 'remountBind', set: 0, clear: MS.MS_RDONLY },
+  ];
 }

@@ -1,7 +1,8 @@
 // A filesystem of its own: tmpfs, or any type that the kernel mounts from a device or from nothing.
 //
 //   fsopen(type); fsconfig(source, flags, data...); fsconfig(CMD_CREATE); fsmount()
-//   mkdirat(...)           of a tmpfs that is to have directories: its superblock is read-only only after that
+//   mkdirat(...)           of a tmpfs that is to have directories: its superblock is read-only only after that, and its
+//                          mount not at all, or no container in a user namespace starts on it (test/kernel/runc)
 //   mount_setattr(...)     attributes and ID map of the detached mount
 import { MOUNT_ATTR } from '../../sys/constants.ts';
 import { keyAndValue, type ParsedOptions } from '../options.ts';
@@ -10,13 +11,20 @@ import type { Slot } from '../steps/row.ts';
 import type { Step } from '../steps.ts';
 import { finishDetached } from './finish.ts';
 
-export const planFilesystem: Planner = ({ type, source, options }, kernel) => [
-  { kind: 'openFilesystem', type, as: 'context' },
-  ...superblockSteps(type, source || 'none', options.directories.length > 0 ? writable(options) : options),
-  { kind: 'createMount', context: 'context', as: 'mount' },
-  ...directorySteps(options),
-  ...finishDetached({ options, idmap: true, tree: false, kernel }),
-];
+export const planFilesystem: Planner = ({ type, source, options }, kernel) => {
+  const made = asMade(options);
+  return [
+    { kind: 'openFilesystem', type, as: 'context' },
+    ...superblockSteps(type, source || 'none', made),
+    { kind: 'createMount', context: 'context', as: 'mount' },
+    ...directorySteps(options),
+    ...finishDetached({ options: made, idmap: true, tree: false, kernel }),
+  ];
+};
+
+/** One that is to have directories is not read-only before it has them. */
+export const asMade = (options: ParsedOptions): ParsedOptions =>
+  options.directories.length > 0 ? writable(options) : options;
 
 function directorySteps(options: ParsedOptions): Step[] {
   const { directories: names } = options;
@@ -34,8 +42,7 @@ function directorySteps(options: ParsedOptions): Step[] {
 export const isReadOnly = ({ mount }: ParsedOptions): boolean =>
   (mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY) !== 0;
 
-/** The same, not yet read-only. */
-export function writable(options: ParsedOptions): ParsedOptions {
+function writable(options: ParsedOptions): ParsedOptions {
   const { set, clear } = options.mount;
   return { ...options, mount: { set: set & ~MOUNT_ATTR.MOUNT_ATTR_RDONLY, clear } };
 }

@@ -42,11 +42,12 @@ describeEngines('mkdir of a tmpfs', (bench) => {
     await bench.unmount(place.at('target'));
   });
 
-  it('comes before read-only, which its superblock is in the end too', async () => {
+  it('comes before read-only, which its superblock is in the end, and its mount is not', async () => {
     using place = mountPlace();
     await bench.mount(tmpfsOf('ro', 'mkdir=data', 'size=1m', 'noexec', 'sync'), place.at('target'));
     const { options, superblockOptions } = mountAt(place.at('target'));
-    expect(options).to.include.members(['ro', 'noexec']);
+    // A container in a user namespace does not start on a mount that is read-only by itself (test/kernel/runc).
+    expect(options).to.include.members(['rw', 'noexec']);
     expect(superblockOptions).to.include.members(['ro', 'sync', 'size=1024k']);
     for (const name of ['target/x', 'target/data/x']) {
       expect(codeOf(() => writeFileSync(place.at(name), ''))).to.equal('EROFS');

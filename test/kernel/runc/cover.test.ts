@@ -1,0 +1,34 @@
+// The small read-only tmpfs on top of a nested volume, in the container of a pod with hostUsers: false: it starts, and
+// until the volume is there nobody writes into its place.
+import { expect } from 'chai';
+import { mountPlace } from '../../support/fixtures.ts';
+import { can, describeContainers, MAPPING } from './containers.ts';
+
+describeContainers('a read-only tmpfs with a directory, in a container', ({ mounted, run }) => {
+  const cover = { type: 'tmpfs', source: 'tmpfs', options: ['mode=0755', 'size=64k', 'mkdir=data', 'ro'] };
+
+  for (const readOnly of [false, true]) {
+    it(`hostUsers: false, ${readOnly ? '' : 'not '}readOnly in the pod: starts, with an empty directory`, async () => {
+      using place = mountPlace();
+      await using _cover = await mounted(cover, place.at('v'));
+      const volumes = [{ source: place.at('v'), destination: '/v', readOnly }];
+      const script = ['ls /v', can('touch /v/new'), can('touch /v/data/new')].join('\n');
+      const [listed, ...attempts] = (await run({ mapping: MAPPING, volumes, script })).split('\n');
+      expect(listed).to.equal('data');
+      expect(attempts.filter((line) => line.endsWith('possible'))).to.deep.equal([
+        'impossible',
+        'impossible',
+      ]);
+      expect(attempts.filter((line) => line.includes('Read-only file system'))).to.have.length(2);
+    });
+  }
+
+  it('hostUsers: false, with nosuid on it: does not start, so that publish leaves such flags out', async () => {
+    using place = mountPlace();
+    await using _cover = await mounted({ ...cover, options: [...cover.options, 'nosuid'] }, place.at('v'));
+    const volumes = [{ source: place.at('v'), destination: '/v' }];
+    expect(await run({ mapping: MAPPING, volumes, script: 'true' })).to.match(
+      /^does not start: .*cannot clear locked flags MS_RDONLY/,
+    );
+  });
+});
