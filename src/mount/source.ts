@@ -13,6 +13,7 @@ import type { Fd } from '../sys/fd.ts';
 import { walkBelow } from '../sys/open-below.ts';
 import { openat, openat2, statx } from '../sys/syscalls.ts';
 import { invalidMount, MountError, type MountReason } from './errors.ts';
+import { type Exceptions, exceptionsFor } from './source-exceptions.ts';
 import { isWithin } from './target.ts';
 
 export interface SourceRoot {
@@ -20,6 +21,8 @@ export interface SourceRoot {
   readonly path: string;
   /** Something must be mounted there: a database is not to start on the empty directory of a missing disk. */
   readonly requireMountpoint?: boolean;
+  /** Directories that no source lies in or holds, whatever leads there (source-exceptions.ts). */
+  readonly except?: readonly string[];
 }
 
 /** What every request has that names sources. */
@@ -51,6 +54,7 @@ export function sourcesOf({ sourceRoots }: SourceRequest): Sources {
   const held = new DisposableStack();
   const tops = new Map<string, Fd>();
   const found = new Map<string, Fd>();
+  const excepted = new Map<SourceRoot, Exceptions>();
   const hold = (source: string): Fd => {
     const known = found.get(source);
     if (known !== undefined) return known;
@@ -59,6 +63,12 @@ export function sourcesOf({ sourceRoots }: SourceRequest): Sources {
     const top = tops.get(root.path) ?? held.use(openRoot(root));
     tops.set(root.path, top);
     const fd = held.use(openSource(top, { source, root: root.path, clean }));
+    const exceptions = excepted.get(root) ?? exceptionsFor(root.except ?? []);
+    excepted.set(root, exceptions);
+    const place = exceptions.of(fd);
+    if (place !== undefined) {
+      throw outside(source, `leads into ${place}, or holds it, which is never shown; name a place beside it`);
+    }
     found.set(source, fd);
     return fd;
   };

@@ -447,6 +447,64 @@ describeEngines('a root that must be a mount point', (bench) => {
   });
 });
 
+describeEngines('a place that is excepted from a root', (bench) => {
+  const refused = { reason: 'source-outside-roots', rolledBack: true } as const;
+
+  it('is not shown, nor what lies in it, by whatever name, nor what holds it', async () => {
+    using place = twoTrees();
+    writeFiles(place.at('root'), { 'kept/pods/a/file': 'kept', 'beside/kept/': '', 'bound/': '' });
+    symlinkSync('../kept/pods', place.at('root/dir/link'));
+    symlinkSync('root/kept', place.at('alias'));
+    mountCommand('--bind', place.at('root/kept'), place.at('root/bound'));
+    for (const except of [place.at('root/kept'), place.at('alias')]) {
+      const sourceRoots = [{ path: place.at('root'), except: [place.at('none'), except] }];
+      for (const name of ['', 'kept', 'kept/pods/a', 'dir/link', 'dir/link/a', 'bound', 'bound/pods']) {
+        const error = await failureOf(
+          mountFrom(bench, place, bind(place.at('root', name)), { sourceRoots }),
+          refused,
+        );
+        expect(error.message).to.contain(`leads into ${except}, or holds it, which is never shown`);
+        const layer = overlay(`lowerdir=${place.at('root/dir')}:${place.at('root', name)}`);
+        await failureOf(mountFrom(bench, place, layer, { sourceRoots }), refused);
+      }
+      for (const name of ['dir', 'beside', 'beside/kept']) {
+        await mountFrom(bench, place, bind(place.at('root', name)), { sourceRoots });
+        expect(identityOf(place.at('target'))).to.equal(identityOf(place.at('root', name)));
+        await unmountFrom(bench, place);
+      }
+    }
+    unmountCommand(place.at('root/bound'));
+  });
+
+  it('has no file that is shown: bound, or an image', async function () {
+    using place = twoTrees();
+    makeTinyImage(this, place.at('root/dir/image'));
+    symlinkSync('dir/image', place.at('root/link'));
+    const sourceRoots = [{ path: place.at('root'), except: [place.at('root/dir')] }];
+    for (const name of ['dir/image', 'link']) {
+      const mount = { type: 'ext4', source: place.at('root', name), options: ['loop', 'ro'] };
+      await failureOf(mountFrom(bench, place, mount, { sourceRoots }), refused);
+      const file = bind(place.at('root', name));
+      await failureOf(mountFrom(bench, place, file, { sourceRoots, create: 'file' }), refused);
+    }
+    await mountFrom(bench, place, bind(place.at('root/file')), { sourceRoots, create: 'file' });
+    await bench.engine.unmount({ target: { path: place.at('target') }, remove: 'file' });
+  });
+
+  it('leaves a root alone that has nothing to do with it', async () => {
+    using place = twoTrees();
+    const sourceRoots = [{ path: place.at('root'), except: [place.at('outside'), '/proc', '/sys'] }];
+    await mountFrom(bench, place, bind(place.at('root')), { sourceRoots });
+    await unmountFrom(bench, place);
+    const anywhere = [{ path: '/', except: ['/proc'] }];
+    for (const source of ['/proc/sys', '/proc']) {
+      await failureOf(mountFrom(bench, place, bind(source), { sourceRoots: anywhere }), refused);
+    }
+    await mountFrom(bench, place, bind(place.at('root/dir')), { sourceRoots: anywhere });
+    await unmountFrom(bench, place);
+  });
+});
+
 describeEngines('what has several names', (bench) => {
   it('has one loop device: an image named through two roots, a hard link and a bind', async function () {
     using place = twoTrees();
