@@ -10,9 +10,10 @@ import {
   type AttachDeviceRequest,
   type AttachDeviceResult,
   attachDevice,
-  imageShownAt,
+  deviceShownAt,
   isDeviceAt,
   letGo,
+  letGoOf,
 } from './image/device.ts';
 import { type GrowRequest, type GrowResult, grow } from './image/grow.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
@@ -179,8 +180,9 @@ export const operationsOn = (
     let count = 0;
     let wasDevice = false;
     try {
-      const image = request.image ?? (request.imageShown ? imageShown(spec) : undefined);
-      const devices = image === undefined ? [] : borrowedFor(image);
+      const { image } = request;
+      const shown = image === undefined && request.imageShown === true ? deviceShown(spec) : undefined;
+      const devices = image === undefined ? [] : borrowedFor(image, sources);
       try {
         using target = openTarget(spec);
         for (;;) {
@@ -197,6 +199,7 @@ export const operationsOn = (
         if (!isGone(error)) throw error;
       }
       if (image !== undefined && (wasDevice || count === 0)) devices.push(...letGo(image, sources));
+      if (shown !== undefined && wasDevice) devices.push(...letGoOf(shown));
       // Lazily unmounted, a device is free when the last user goes.
       if (!lazy) expectReleased(devices);
       return count;
@@ -263,10 +266,10 @@ function takingBack({ options }: Mount, at: Target, mounted: Set<string>, progra
   };
 }
 
-function imageShown(spec: TargetSpec): string | undefined {
+function deviceShown(spec: TargetSpec): number | undefined {
   try {
     using target = openTarget(spec);
-    return imageShownAt(target);
+    return deviceShownAt(target);
   } catch (error) {
     if (!isGone(error)) throw error;
     return undefined;

@@ -15,8 +15,8 @@ import { statx } from '../../sys/syscalls.ts';
 import { apply } from '../apply.ts';
 import { afterUndo, invalidMount, MountError, toMountError } from '../errors.ts';
 import type { Kernel } from '../kernel.ts';
-import { findLoops, inspectLoop } from '../loop/devices.ts';
-import { identityOf, kindOf, openImage } from '../loop/image.ts';
+import { type FoundLoop, findLoops, inspectLoop } from '../loop/devices.ts';
+import { identityOf, isSameImage, kindOf, openImage } from '../loop/image.ts';
 import { lockImage } from '../loop/lock.ts';
 import {
   type Borrowed,
@@ -104,14 +104,14 @@ export function isDeviceAt(target: Target): boolean {
   }
 }
 
-/** The image of a device that attachDevice() has made and that is shown at the target. */
-export function imageShownAt(target: Target): string | undefined {
+/** The loop device that attachDevice() has made and that is shown at the target. */
+export function deviceShownAt(target: Target): number | undefined {
   if (!isDeviceAt(target)) return undefined;
   const { specialMajor, specialMinor } = target.stat(STATX_MASK.STATX_BASIC_STATS);
   const number = loopOf(`${specialMajor}:${specialMinor}`);
   if (number === undefined) return undefined;
   using look = new DisposableStack();
-  return inspectLoop(number, look)?.fileName.startsWith(MARK) ? fileOf(number) : undefined;
+  return inspectLoop(number, look)?.fileName.startsWith(MARK) ? number : undefined;
 }
 
 /**
@@ -122,15 +122,39 @@ export function imageShownAt(target: Target): string | undefined {
 export function letGo(image: string, sources: Sources): Borrowed[] {
   // So that a call about any other image does not ask its filesystem, nor wait for its lock.
   if (!hasStayingLoops()) return [];
-  const cleared: number[] = [];
-  {
-    using held = new DisposableStack();
-    for (const { number, autoclear, fd } of devicesOf(image, sources, held)) {
-      if (autoclear || isShown(number)) continue;
-      loopClear(fd);
-      cleared.push(number);
-    }
+  using held = new DisposableStack();
+  return clear(devicesOf(image, sources, held), held);
+}
+
+/** The same for one device, of whatever image. */
+export function letGoOf(number: number): Borrowed[] {
+  using held = new DisposableStack();
+  const device = inspectLoop(number, held);
+  if (device === undefined) return [];
+  lockImageOf(device, held);
+  return clear([device], held);
+}
+
+/** Where it has the name still that the kernel shows: else nobody can attach it anew by that. */
+function lockImageOf(device: FoundLoop, held: DisposableStack): void {
+  const name = fileOf(device.number);
+  try {
+    const image = held.use(openImage(name));
+    if (isSameImage(identityOf(image), device)) held.use(lockImage(image, name));
+  } catch (error) {
+    if (!(error instanceof MountError) || error.reason !== 'source-not-found') throw error;
   }
+}
+
+/** @param held what keeps the devices open, closed here */
+function clear(devices: readonly FoundLoop[], held: DisposableStack): Borrowed[] {
+  const cleared: number[] = [];
+  for (const { number, autoclear, fd } of devices) {
+    if (autoclear || isShown(number)) continue;
+    loopClear(fd);
+    cleared.push(number);
+  }
+  held.dispose();
   return cleared.flatMap((number) => borrowedDevice(number) ?? []);
 }
 
@@ -138,7 +162,7 @@ export function letGo(image: string, sources: Sources): Borrowed[] {
  * By the file, locked; by the name of it alone, when it is deleted, so that nobody can attach it anew, or when the name
  * leads to something else by now that is out of bounds.
  */
-function devicesOf(name: string, sources: Sources, held: DisposableStack) {
+function devicesOf(name: string, sources: Sources, held: DisposableStack): FoundLoop[] {
   try {
     const image = held.use(openImage(name, sources));
     if (kindOf(image) !== 'file') return [];

@@ -11,9 +11,10 @@ import { pause } from '../../sys/pause.ts';
 import { MountError } from '../errors.ts';
 import { lookup } from '../lookup.ts';
 import { type MountInfo, parseMountinfo, readMountinfo } from '../mountinfo.ts';
+import { ANYWHERE, isRefused, type Sources } from '../source.ts';
 import type { Target, TargetSpec } from '../target.ts';
 import { inspectLoop } from './devices.ts';
-import { type ImageIdentity, isSameImage } from './image.ts';
+import { type ImageIdentity, identityOf, isSameImage, openImage } from './image.ts';
 import { boundLoops, loopPath } from './nodes.ts';
 
 /** A device that an unmount should set free. */
@@ -50,8 +51,8 @@ export function borrowedBy(target: Target, spec: TargetSpec): Borrowed | undefin
 }
 
 /** The devices of an image that may be renamed or deleted since. */
-export function borrowedFor(path: string): Borrowed[] {
-  return loopsNamed(path).flatMap((number) => {
+export function borrowedFor(path: string, sources: Sources = ANYWHERE): Borrowed[] {
+  return loopsNamed(path, sources).flatMap((number) => {
     const found = borrowed(`loop${number}`);
     return found === undefined ? [] : [found];
   });
@@ -63,10 +64,37 @@ export function loopOf(numbers: string): number | undefined {
   return digits === undefined ? undefined : Number(digits);
 }
 
-/** The devices whose file has, or had, this name. */
-export function loopsNamed(path: string): number[] {
+/**
+ * The devices whose file has, or had, this name. One that was attached in a mount namespace that is gone (by a container
+ * that ended) is shown with the end of its name, from where the mount began that it was opened by: then the file decides.
+ * No other image is asked for, whose filesystem may hang.
+ */
+export function loopsNamed(path: string, sources: Sources = ANYWHERE): number[] {
   const names = [path, `${path} (deleted)`];
-  return boundLoops().filter((number) => names.includes(fileOf(number)));
+  const exact: number[] = [];
+  const tails: number[] = [];
+  for (const number of boundLoops()) {
+    const file = fileOf(number);
+    if (names.includes(file)) exact.push(number);
+    else if (file.startsWith('/') && path.endsWith(file)) tails.push(number);
+  }
+  return tails.length === 0 ? exact : [...exact, ...devicesAmong(tails, path, sources)];
+}
+
+function devicesAmong(numbers: readonly number[], path: string, sources: Sources): number[] {
+  try {
+    using image = openImage(path, sources);
+    const identity = identityOf(image);
+    return numbers.filter((number) => {
+      using look = new DisposableStack();
+      const device = inspectLoop(number, look);
+      return device !== undefined && isSameImage(device, identity);
+    });
+  } catch (error) {
+    const isMissing = error instanceof MountError && error.reason === 'source-not-found';
+    if (!isMissing && !isRefused(error)) throw error;
+    return [];
+  }
 }
 
 /** Whether there are devices without autoclear, which somebody must let go. */

@@ -15,7 +15,13 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { localEngine } from '../../../src/mount/engine.ts';
 import { attachLoop, detachLoop, loopDevicesOf } from '../../../src/mount/loop.ts';
-import { type TemporaryDirectory, temporaryDirectory, writeFiles } from '../../support/fixtures.ts';
+import {
+  mountCommand,
+  mountPlace,
+  type TemporaryDirectory,
+  temporaryDirectory,
+  writeFiles,
+} from '../../support/fixtures.ts';
 import { makeTinyImage, sparseFile } from '../../support/images.ts';
 import { needRoot, needTool } from '../../support/need.ts';
 import { codeOf, describeEngines, failureOf, mountAt } from './engines.ts';
@@ -123,6 +129,22 @@ describeEngines('an image as a device', (bench) => {
     expect(await bench.engine.unmount(request)).to.equal(1);
     expect(await bench.engine.unmount({ ...request, target: { path: place.at('no/target') } })).to.equal(0);
     expect(loopDevicesOf(image)).to.deep.equal([left.path]);
+  });
+
+  it('is let go also by who attached it in a mount namespace that is gone', async () => {
+    using place = mountPlace();
+    mountCommand('--make-shared', place.path);
+    const fixture = fileURLToPath(new URL('./attach-device.fixture.ts', import.meta.url));
+    for (const remaining of [{ imageShown: true }, { image: place.at('image') }]) {
+      const target = place.at('target');
+      imageIn(place);
+      const there = ['--mount', '--propagation', 'unchanged', process.execPath, fixture, 'modern'];
+      expect(spawnSync('unshare', [...there, place.at('image'), target]).status).to.equal(0);
+      expect(loopDevicesOf(place.at('image'))).to.have.length(1);
+      const request = { target: { path: target }, all: true, ...remaining };
+      expect(await bench.engine.unmount(request)).to.equal(1);
+      expect(loopDevicesOf(place.at('image'))).to.deep.equal([]);
+    }
   });
 
   it('has the device that an attach left when it was killed', async () => {

@@ -2,8 +2,10 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  closeSync,
   existsSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   statSync,
@@ -159,6 +161,25 @@ describeEngines('a writable layer', (bench) => {
     }
     await eventually('the device is free', () => loopDevicesOf(`${layer}/image`).length === 0);
     expect(await remove(layer)).to.have.property('removedTo');
+  });
+
+  it('with a size is not removed while somebody has its device, mounted in a namespace that is gone', async () => {
+    using place = mountPlace();
+    mountCommand('--make-shared', place.path);
+    const [image, fs] = [place.at('one/image'), place.at('one/fs')];
+    await make(place.at('one'), 16 * MIB);
+    unmountCommand(fs);
+    execFileSync('unshare', ['--mount', '--propagation', 'unchanged', 'mount', '-o', 'loop', image, fs]);
+    const [device = ''] = loopDevicesOf(image);
+    const held = openSync(device, 'r');
+    try {
+      const { message } = await failureOf(remove(place.at('one')), { reason: 'busy' });
+      expect(message).to.include(`stays on ${device}`);
+    } finally {
+      closeSync(held);
+    }
+    await remove(place.at('one'));
+    expect(readdirSync(place.path)).to.have.length(1);
   });
 
   it('is not removed with something else mounted in it', async () => {
