@@ -105,18 +105,14 @@ export function planCompletion(
 const viewOptions = ({ readonly, readOnlyMode }: Pick<Publication, 'readonly' | 'readOnlyMode'>): string[] =>
   readonly || readOnlyMode ? ['ro'] : [];
 
-/** Shared, unlike all others: what comes below it later shows in the container (mountPropagation: HostToContainer). */
+/**
+ * Shared, unlike all others: what comes below it later shows in the container (mountPropagation: HostToContainer). With
+ * nosuid, nodev or noexec on a read-only filesystem no container in a user namespace starts (test/kernel/runc); there is
+ * nothing in it for them to hold back.
+ */
 function coverOf({ idmap }: Volume): { cover: Mount; nestedDir: string } {
   const nestedDir = idmap.is === 'pod' ? idmap.nestedDir : 'data';
-  const options = [
-    'nosuid',
-    'nodev',
-    'noexec',
-    'mode=0755',
-    `size=${COVER_SIZE}`,
-    `mkdir=${nestedDir}`,
-    'ro',
-  ];
+  const options = ['mode=0755', `size=${COVER_SIZE}`, `mkdir=${nestedDir}`, 'ro'];
   return { nestedDir, cover: { type: 'tmpfs', source: 'tmpfs', options } };
 }
 

@@ -1,11 +1,15 @@
-// The small read-only tmpfs on top of a nested volume, in the container of a pod with hostUsers: false: it starts, and
+// What a nested publish puts at the target at first, in the container of a pod with hostUsers: false: it starts, and
 // until the volume is there nobody writes into its place.
 import { expect } from 'chai';
+import { planPublish } from '../../../src/volume/publish.ts';
 import { mountPlace } from '../../support/fixtures.ts';
+import { PUBLICATION, volumeOf } from '../../unit/volume/volumes.ts';
 import { can, describeContainers, MAPPING } from './containers.ts';
 
-describeContainers('a read-only tmpfs with a directory, in a container', ({ mounted, run }) => {
-  const cover = { type: 'tmpfs', source: 'tmpfs', options: ['mode=0755', 'size=64k', 'mkdir=data', 'ro'] };
+describeContainers('the cover of a nested volume, in a container', ({ mounted, run }) => {
+  const plan = planPublish(volumeOf('overlay, idmap: pod'), PUBLICATION);
+  if (plan.is !== 'nested') throw new Error(plan.is);
+  const { cover } = plan;
 
   for (const readOnly of [false, true]) {
     it(`hostUsers: false, ${readOnly ? '' : 'not '}readOnly in the pod: starts, with an empty directory`, async () => {
