@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { expect } from 'chai';
 import type { MountReason } from '../../../src/mount/errors.ts';
-import { loopDevicesOf } from '../../../src/mount/loop.ts';
+import { attachLoop, detachLoop, loopDevicesOf } from '../../../src/mount/loop.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
 import type { SourceRoot } from '../../../src/mount/source.ts';
 import {
@@ -53,6 +53,11 @@ function twoTrees(): TemporaryDirectory {
   }
   return place;
 }
+
+const deviceOf = (node: string): string => {
+  const { rdev } = statSync(node);
+  return `${(rdev >> 8) & 0xfff}:${rdev & 0xff}`;
+};
 
 const bind = (source: string, ...options: string[]): Mount => ({ type: 'bind', source, options });
 const overlay = (...options: string[]): Mount => ({ type: 'overlay', source: 'overlay', options });
@@ -238,13 +243,19 @@ describeEngines('a source below a root', (bench) => {
     writeFiles(place.path, { 'dir/file': 'plain' });
     symlinkSync('dir', place.at('link'));
     const sourceRoots = [{ path: place.path }];
+    const target = { path: place.at('target') };
     for (const [type, source, shows] of [
       ['fuse.bindfs', place.at('link'), 'plain'],
       ['fuse3.squashfuse', squashfs(place), 'squashed'],
     ] as const) {
-      await mountFrom(bench, place, { type, source, options: [] }, { sourceRoots });
-      expect(readFileSync(place.at('target/file'), 'utf8')).to.equal(shows);
-      await unmountFrom(bench, place);
+      for (const mountFuse of ['never', 'always'] as const) {
+        const mounts = [{ type, source, options: [] }];
+        const request = { mounts, target, sourceRoots, programs: { mountFuse } };
+        await bench.engine.mountAll({ ...request, create: 'directory' });
+        expect(readFileSync(place.at('target/file'), 'utf8')).to.equal(shows);
+        console.log(mountAt(target.path).source);
+        await unmountFrom(bench, place);
+      }
     }
   });
 
@@ -421,6 +432,77 @@ describeEngines('a source that is not below a root', (bench) => {
       if (use === 'bind' || use === 'rootOf') continue;
       await failureOf(call(place, fifo), { rolledBack: true });
     }
+  });
+});
+
+describeEngines('a disk among the sources', (bench) => {
+  const DEV = [{ path: '/dev' }];
+
+  it('is known by its node in /dev, and shown as that', async function () {
+    using place = twoTrees();
+    using device = attachLoop(makeTinyImage(this, place.at('root/image')));
+    writeFiles(place.path, { 'root/bound': '' });
+    mountCommand('--bind', device.path, place.at('root/bound'));
+    for (const [source, sourceRoots] of [
+      [device.path, DEV],
+      [place.at('root/bound'), undefined],
+    ] as const) {
+      const roots = sourceRoots === undefined ? {} : { sourceRoots };
+      for (const type of ['ext4', 'auto']) {
+        await mountFrom(bench, place, { type, source, options: [] }, roots);
+        expect(mountAt(place.at('target'))).to.include({ type: 'ext4', source: device.path });
+        await unmountFrom(bench, place);
+      }
+    }
+    const target = { path: place.at('device') };
+    await bench.engine.attachDevice({
+      ...{ image: device.path, target, readOnly: false, create: true },
+      sourceRoots: DEV,
+    });
+    expect(statSync(target.path).rdev).to.equal(statSync(device.path).rdev);
+    await bench.engine.unmount({ target, remove: 'file' });
+    unmountCommand(place.at('root/bound'));
+  });
+
+  it('is not known by a node that somebody made', async function () {
+    using place = twoTrees();
+    using device = attachLoop(makeTinyImage(this, place.at('outside/image')));
+    const [, major, minor] = /^(\d+):(\d+)$/.exec(deviceOf(device.path)) ?? [];
+    const node = place.at('root/node');
+    execFileSync('mknod', [node, 'b', `${major}`, `${minor}`]);
+    symlinkSync('node', place.at('root/link'));
+    const refused = { reason: 'source-outside-roots', rolledBack: true } as const;
+    for (const source of [node, place.at('root/link')]) {
+      for (const type of ['ext4', 'auto', 'erofs', 'fuse.bindfs']) {
+        const error = await failureOf(mountFrom(bench, place, { type, source, options: [] }), refused);
+        expect(error.message).to.include(`name the disk by ${device.path}`);
+      }
+      const sourceRoots = [{ path: place.at('root') }];
+      const target = { path: place.at('target') };
+      const attaching = bench.engine.attachDevice({
+        ...{ image: source, target, readOnly: false, create: true, sourceRoots },
+      });
+      await failureOf(attaching, refused);
+      await failureOf(bench.engine.checkImage({ path: source, sourceRoots }), refused);
+    }
+    expect(existsSync(place.at('target'))).to.equal(false);
+  });
+});
+
+describeEngines('an image that has become a link out of the root', (bench) => {
+  it('does not let go of what that leads to', async function () {
+    using place = twoTrees();
+    const image = makeTinyImage(this, place.at('outside/image'));
+    const device = attachLoop(image, { autoclear: false });
+    symlinkSync('../outside/image', place.at('root/image'));
+    await bench.engine.unmount({
+      target: { path: place.at('target') },
+      image: place.at('root/image'),
+      sourceRoots: [{ path: place.at('root') }],
+    });
+    expect(loopDevicesOf(image)).to.deep.equal([device.path]);
+    detachLoop(device.number, device.image);
+    device[Symbol.dispose]();
   });
 });
 
