@@ -7,7 +7,7 @@
 import koffi from 'koffi';
 import type { AT_FDCWD } from './constants.ts';
 import { SyscallError } from './errors.ts';
-import { Fd } from './fd.ts';
+import { describeFd, Fd } from './fd.ts';
 
 type Native = number | bigint | string | Buffer | null;
 
@@ -29,7 +29,7 @@ export const text: Arg<string | null> = {
     if (value?.includes('\0')) throw new TypeError(`a NUL character in ${JSON.stringify(value)}`);
     return value;
   },
-  render: (value) => (value === null ? 'NULL' : JSON.stringify(value)),
+  render: (value) => (value === null ? 'NULL' : `${JSON.stringify(value)}${behind(value)}`),
 };
 /** An address that the caller owns, as mmap(2) gave it. */
 export const address: Arg<bigint> = {
@@ -66,6 +66,12 @@ export const oneOf = (set: Readonly<Record<string, number>>): Arg<number> => ({
   encode: same,
   render: (value) => Object.entries(set).find(([, number]) => number === value)?.[0] ?? String(value),
 });
+
+/** What a path through one of our descriptors leads to: its number says nothing to who reads it afterwards. */
+function behind(path: string): string {
+  const [, number] = /^\/proc\/self\/fd\/(\d+)/.exec(path) ?? [];
+  return number === undefined ? '' : describeFd(Number(number)).replace(/^\d+/, '');
+}
 
 /** `A|B`, with the bits that no name covers in hexadecimal; `0` for none. */
 export function renderFlags(value: number, set: Readonly<Record<string, number>>): string {

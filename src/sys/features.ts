@@ -106,7 +106,7 @@ export const FEATURES = {
   },
   openat2: {
     since: '5.6',
-    neededFor: 'targets that cannot be led astray by symbolic links',
+    neededFor: 'targets and sources that cannot be led astray by symbolic links',
     without: 'paths are walked component by component, as safely but more slowly',
     essential: false,
     how: 'openat2("/", RESOLVE_BENEATH)',

@@ -72,7 +72,7 @@ export const mappedUpper = ({ idmap }: ParsedOptions): { readonly userns?: Slot 
 export function cloneLayers(layers: readonly Layer[], idmap: IdmapRequest | undefined): Step[] {
   return layers.flatMap(({ path }, i): Step[] => {
     const on = `layer${i}`;
-    const clone: Step = { kind: 'cloneTree', path, recursive: false, as: on };
+    const clone: Step = { kind: 'cloneTree', path, recursive: false, layer: true, as: on };
     if (idmap === undefined) return [clone];
     const map = { set: 0, clear: 0, recursive: false, propagation: 0, userns: 'userns' } as const;
     const mapped: Step[] = [{ kind: 'setAttributes', on, ...map }];

@@ -5,7 +5,7 @@
 //   5.19     put under short names in a private namespace     500, of any length
 //   else     plan/classic-overlay.ts
 //
-//   per layer:  open_tree(path)                           as it is, or, ID-mapped:
+//   per layer:  open(path, O_PATH)                        as it is, or, ID-mapped:
 //               open_tree(path, OPEN_TREE_CLONE); mount_setattr(MOUNT_ATTR_IDMAP)
 //   fsopen(overlay); fsconfig(lowerdir+ = fd)...; fsconfig(upperdir = fd, workdir = fd)
 //   fsconfig(CMD_CREATE); fsmount(); mount_setattr(...)

@@ -47,7 +47,7 @@ export interface ClassicSteps {
 export const classicSteps: Rows<ClassicSteps> = {
   mountCall: {
     describe: ({ source, type, flags, data, cwd, upper, device }) => {
-      const links = upper ? ` and its links to ${upper.upperdir} and ${upper.workdir}` : '';
+      const links = upper ? `, and its links to ${upper.upperdir} and ${upper.workdir}` : '';
       const what = [device ?? source, 'target', type, renderFlags(flags, MS), JSON.stringify(data)].join(
         ', ',
       );

@@ -1,9 +1,9 @@
 // Steps on trees of mounts that exist already: references to them, detached copies, and their attributes.
 import { renderFlags } from '../../sys/bind.ts';
-import { AT_FDCWD, MOUNT_ATTR, MOUNT_SETATTR, OPEN_TREE, PROPAGATION } from '../../sys/constants.ts';
+import { AT_FDCWD, MOUNT_ATTR, MOUNT_SETATTR, O, OPEN_TREE, PROPAGATION } from '../../sys/constants.ts';
 import { type ErrnoName, hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
-import { mountIdOf, mountSetattr, openTree } from '../../sys/syscalls.ts';
+import { mountIdOf, mountSetattr, openat, openTree } from '../../sys/syscalls.ts';
 import { invalidMount } from '../errors.ts';
 import { lockedMeaning, refusedOptions } from '../flags.ts';
 import { isDirectory } from '../target.ts';
@@ -13,8 +13,14 @@ import { mappingOf } from './userns.ts';
 
 export interface TreeSteps {
   /** A detached copy of the mount at `path`, or of the whole tree of mounts there. */
-  readonly cloneTree: { readonly path: string; readonly recursive: boolean; readonly as: Slot };
-  /** A reference to a directory that does nothing but point at it (O_PATH). */
+  readonly cloneTree: {
+    readonly path: string;
+    readonly recursive: boolean;
+    /** It must be a directory. */
+    readonly layer?: boolean;
+    readonly as: Slot;
+  };
+  /** A reference to a directory. */
   readonly openPath: { readonly path: string; readonly as: Slot };
   /** The kernel wants upperdir and workdir on one mount, and would not say so. */
   readonly checkSameMount: { readonly slots: readonly Slot[]; readonly message: string };
@@ -33,12 +39,15 @@ export const treeSteps: Rows<TreeSteps> = {
   cloneTree: {
     describe: ({ path, recursive, as }) =>
       `${as} = open_tree(${JSON.stringify(path)}, OPEN_TREE_CLONE${recursive ? '|AT_RECURSIVE' : ''})`,
-    apply: ({ path, recursive, as }, at) => {
+    apply: ({ path, recursive, layer = false, as }, at) => {
       const flags = OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC;
       const source = at.sources.reach(path);
       const tree = openTree(AT_FDCWD, source, recursive ? flags | OPEN_TREE.AT_RECURSIVE : flags);
       copied.set(tree, { path: source, recursive });
       at.put(as, tree);
+      // The kernel says other things of a layer that is none, or nothing.
+      if (layer && !isDirectory(tree))
+        throw invalidMount(`${path} is not a directory, which a layer must be`);
     },
     explain: (errno, args) =>
       errno === 'EINVAL'
@@ -46,12 +55,9 @@ export const treeSteps: Rows<TreeSteps> = {
         : explainPath('the source')(errno, args),
   },
   openPath: {
-    describe: ({ path, as }) => `${as} = open_tree(${JSON.stringify(path)}, 0)`,
-    apply: ({ path, as }, at) => {
-      const opened = openTree(AT_FDCWD, at.sources.reach(path), OPEN_TREE.OPEN_TREE_CLOEXEC);
-      at.put(as, opened);
-      if (!isDirectory(opened)) throw invalidMount(`${path} is not a directory, which a layer must be`);
-    },
+    describe: ({ path, as }) => `${as} = open(${JSON.stringify(path)}, O_PATH|O_DIRECTORY)`,
+    apply: ({ path, as }, at) =>
+      at.put(as, openat(AT_FDCWD, at.sources.reach(path), O.O_PATH | O.O_DIRECTORY)),
     explain: explainPath('the directory'),
   },
   checkSameMount: {
@@ -130,7 +136,7 @@ function explainPath(what: string) {
   return (errno: string, { path }: { readonly path: string }): Explanation | undefined => {
     const meanings: Partial<Record<ErrnoName, string>> = {
       ENOENT: `${what} ${path} does not exist`,
-      ENOTDIR: `a part of ${path} is not a directory`,
+      ENOTDIR: `${path}, or a part of it, is not a directory`,
       ELOOP: `${path} has too many symbolic links`,
       EACCES: `${path} cannot be reached with this process's rights`,
     };

@@ -54,11 +54,6 @@ function twoTrees(): TemporaryDirectory {
   return place;
 }
 
-const deviceOf = (node: string): string => {
-  const { rdev } = statSync(node);
-  return `${(rdev >> 8) & 0xfff}:${rdev & 0xff}`;
-};
-
 const bind = (source: string, ...options: string[]): Mount => ({ type: 'bind', source, options });
 const overlay = (...options: string[]): Mount => ({ type: 'overlay', source: 'overlay', options });
 
@@ -253,7 +248,6 @@ describeEngines('a source below a root', (bench) => {
         const request = { mounts, target, sourceRoots, programs: { mountFuse } };
         await bench.engine.mountAll({ ...request, create: 'directory' });
         expect(readFileSync(place.at('target/file'), 'utf8')).to.equal(shows);
-        console.log(mountAt(target.path).source);
         await unmountFrom(bench, place);
       }
     }
@@ -467,9 +461,11 @@ describeEngines('a disk among the sources', (bench) => {
   it('is not known by a node that somebody made', async function () {
     using place = twoTrees();
     using device = attachLoop(makeTinyImage(this, place.at('outside/image')));
-    const [, major, minor] = /^(\d+):(\d+)$/.exec(deviceOf(device.path)) ?? [];
     const node = place.at('root/node');
-    execFileSync('mknod', [node, 'b', `${major}`, `${minor}`]);
+    const [major = '', minor = ''] = readFileSync(`/sys/block/loop${device.number}/dev`, 'utf8')
+      .trim()
+      .split(':');
+    execFileSync('mknod', [node, 'b', major, minor]);
     symlinkSync('node', place.at('root/link'));
     const refused = { reason: 'source-outside-roots', rolledBack: true } as const;
     for (const source of [node, place.at('root/link')]) {

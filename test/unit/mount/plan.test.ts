@@ -186,8 +186,8 @@ const rows: readonly Row[] = [
     title: 'a read-only overlay of two layers',
     mount: overlay('lowerdir=/a:/b', 'metacopy=off'),
     steps: [
-      'layer0 = open_tree("/a", 0)',
-      'layer1 = open_tree("/b", 0)',
+      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
+      'layer1 = open("/b", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, metacopy = "off")',
@@ -201,7 +201,7 @@ const rows: readonly Row[] = [
     title: 'an overlay of a single layer: an empty one below it',
     mount: overlay('lowerdir=/a'),
     steps: [
-      'layer0 = open_tree("/a", 0)',
+      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, lowerdir+ = layer0)',
@@ -224,8 +224,8 @@ const rows: readonly Row[] = [
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, userxattr)',
       'fsconfig(context, lowerdir+ = layer0)',
-      'upper = open_tree("/u,p", 0)',
-      'work = open_tree("/w", 0)',
+      'upper = open("/u,p", O_PATH|O_DIRECTORY)',
+      'work = open("/w", O_PATH|O_DIRECTORY)',
       'check that upper and work are on one mount',
       'fsconfig(context, upperdir = upper)',
       'fsconfig(context, workdir = work)',
@@ -252,13 +252,13 @@ const rows: readonly Row[] = [
     mount: overlay('lowerdir=/a', 'upperdir=/u', 'workdir=/w', 'ro'),
     steps: [
       'claim = lock of /u, which no other overlay may have',
-      'layer0 = open_tree("/a", 0)',
+      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, ro)',
       'fsconfig(context, lowerdir+ = layer0)',
-      'upper = open_tree("/u", 0)',
-      'work = open_tree("/w", 0)',
+      'upper = open("/u", O_PATH|O_DIRECTORY)',
+      'work = open("/w", O_PATH|O_DIRECTORY)',
       'check that upper and work are on one mount',
       'fsconfig(context, upperdir = upper)',
       'fsconfig(context, workdir = work)',
@@ -271,9 +271,9 @@ const rows: readonly Row[] = [
     title: 'an overlay with a data-only layer',
     mount: overlay('lowerdir=/a:/b::/d', 'metacopy=on'),
     steps: [
-      'layer0 = open_tree("/a", 0)',
-      'layer1 = open_tree("/b", 0)',
-      'layer2 = open_tree("/d", 0)',
+      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
+      'layer1 = open("/b", O_PATH|O_DIRECTORY)',
+      'layer2 = open("/d", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, metacopy = "on")',
@@ -288,8 +288,8 @@ const rows: readonly Row[] = [
     title: 'the last lowerdir of several',
     mount: overlay('lowerdir=/a:/b', 'lowerdir=/c:/d'),
     steps: [
-      'layer0 = open_tree("/c", 0)',
-      'layer1 = open_tree("/d", 0)',
+      'layer0 = open("/c", O_PATH|O_DIRECTORY)',
+      'layer1 = open("/d", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, lowerdir+ = layer0)',
@@ -380,7 +380,11 @@ describe('the plan is refused', () => {
   }
 });
 
-const older: readonly (Row & { readonly kernel: ReturnType<typeof kernelWith> })[] = [
+interface OlderRow extends Row {
+  readonly kernel: ReturnType<typeof kernelWith>;
+}
+
+const older: readonly OlderRow[] = [
   {
     title: 'an overlay of mapped layers, where the kernel takes none by descriptor',
     kernel: without('overlay-layers-by-fd'),
@@ -428,7 +432,7 @@ const older: readonly (Row & { readonly kernel: ReturnType<typeof kernelWith> })
       `lowerdir=${Array.from({ length: 50 }, (_, i) => `/${'long'.repeat(25)}/${i}`).join(':')}`,
     ),
     steps: [
-      `common = open_tree("/${'long'.repeat(25)}", 0)`,
+      `common = open("/${'long'.repeat(25)}", O_PATH|O_DIRECTORY)`,
       `mount(overlay, target, overlay, 0, "lowerdir=${Array.from({ length: 50 }, (_, i) => i).join(':')}") with common as working directory`,
       'verify that target shows mount',
     ],
@@ -471,9 +475,44 @@ const older: readonly (Row & { readonly kernel: ReturnType<typeof kernelWith> })
   },
 ];
 
+/** Where sources are held, no name of a layer goes into a text. */
+const held: readonly OlderRow[] = [
+  {
+    title: 'an overlay of held layers by mount(2), though it fits a page: the private namespace',
+    kernel: kernelWith(ALL, 'classic'),
+    mount: overlay('lowerdir=/a:/b', 'upperdir=/u', 'workdir=/w'),
+    steps: [
+      'claim = lock of /u, which no other overlay may have',
+      'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
+      'layer1 = open_tree("/b", OPEN_TREE_CLONE)',
+      'mount = overlay(lowerdir=layer0:layer1, upperdir=/u, workdir=/w) in a private mount namespace',
+      'check that mount is writable',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an overlay of held layers with nothing better to name them than the host',
+    kernel: kernelWith([]),
+    mount: overlay('lowerdir=/a:/b', 'upperdir=/u', 'workdir=/w', 'noatime'),
+    steps: [
+      'claim = lock of /u, which no other overlay may have',
+      `temporary = temporary directory below ${tmpdir()} with /a, /b, /u, /w`,
+      'mount(overlay, target, overlay, MS_NOATIME, "lowerdir=0:1") with temporary as working directory, and its links to /u and /w',
+      'unmount and remove temporary',
+      'check that mount is writable',
+      'verify that target shows mount',
+    ],
+  },
+];
+
 describe('the plan on a kernel that lacks something', () => {
   for (const { title, kernel, mount, steps } of older) {
     it(`of ${title}`, () => expect(shown(mount, kernel)).to.deep.equal(steps));
+  }
+
+  for (const { title, kernel, mount, steps } of held) {
+    it(`of ${title}`, () =>
+      expect(plan(mount, kernel, { held: true }).map(describeStep)).to.deep.equal(steps));
   }
 
   it('is refused for flags of a whole tree by mount(2)', () => {

@@ -153,6 +153,7 @@ describe('the rendering of a call', () => {
     const number = openSync('/', 'r');
     const handedOn = new Fd(number);
     expect(fd.render(handedOn)).to.equal(`${number}</>`);
+    expect(text.render(`/proc/self/fd/${number}/x`)).to.equal(`"/proc/self/fd/${number}/x"</>`);
     handedOn.release();
     closeSync(number);
     expect(fd.render(handedOn)).to.equal('<closed fd>');
