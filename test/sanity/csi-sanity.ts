@@ -13,6 +13,9 @@ export interface SanityOptions {
   /** The parent of the target and staging directories, which csi-sanity makes and removes for each spec. */
   readonly mountsBelow: string;
   readonly volumeContext: Readonly<Record<string, string>>;
+  readonly accessType: 'mount' | 'block';
+  /** What volumes are made with, and expanded to, in bytes. */
+  readonly sizes: { readonly made: number; readonly expanded: number };
   /** Only specs whose full text matches. */
   readonly focus?: string;
 }
@@ -46,6 +49,9 @@ export async function runCsiSanity(options: SanityOptions): Promise<Spec[]> {
     'csi.mountdir': join(mountsBelow, 'mount'),
     'csi.stagingdir': join(mountsBelow, 'staging'),
     'csi.testvolumeparameters': parameters,
+    'csi.testvolumeaccesstype': options.accessType,
+    'csi.testvolumesize': String(options.sizes.made),
+    'csi.testvolumeexpandsize': String(options.sizes.expanded),
     'csi.secrets': secrets,
     'ginkgo.json-report': report,
     'ginkgo.focus': options.focus ?? '',
