@@ -64,6 +64,7 @@ export function engineOver(carrier: Carrier): Engine {
     moveAside: call('moveAside'),
     canIdmap: call('canIdmap'),
     rootOf: call('rootOf'),
+    ownEmpty: call('ownEmpty'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),
     [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),

@@ -98,7 +98,8 @@ export function rootOf(request: RootOfRequest): RootOwner {
 
 const MODE_BITS = 0o7777;
 
-function openSource(request: RootOfRequest): Fd {
+/** A reference to a source (O_PATH). */
+export function openSource(request: RootOfRequest): Fd {
   const { source } = request;
   using sources = sourcesOf(request);
   try {

@@ -35,6 +35,7 @@ import { type Lookup, lookup, mountsBelow } from './lookup.ts';
 import { borrowedBy, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
+import { type OwnEmptyRequest, type OwnEmptyResult, ownEmpty } from './own-empty.ts';
 import { plan } from './plan.ts';
 import { type SourceRequest, type Sources, sourcesOf } from './source.ts';
 import { userNamespacesOn } from './steps/userns.ts';
@@ -111,6 +112,7 @@ export interface Requests {
   readonly moveAside: MoveAsideRequest;
   readonly canIdmap: CanIdmapRequest;
   readonly rootOf: RootOfRequest;
+  readonly ownEmpty: OwnEmptyRequest;
 }
 
 export interface Results {
@@ -133,6 +135,7 @@ export interface Results {
   readonly moveAside: MoveAsideResult;
   readonly canIdmap: CanIdmapResult;
   readonly rootOf: RootOwner;
+  readonly ownEmpty: OwnEmptyResult;
 }
 
 export type OperationName = keyof Requests;
@@ -251,6 +254,8 @@ export const operationsOn = (
   canIdmap: (request) => canIdmap(request, kernel, userNamespaces),
 
   rootOf,
+
+  ownEmpty,
 });
 
 /** What undoes one mount of a set. `mounted` collects the places that it mounts at. */

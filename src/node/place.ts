@@ -7,9 +7,9 @@ import { layerWanted, type Publication, type PublishPlan, planPublish } from '..
 import { makesTargets, preparationOf } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
 import { type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
-import { prepareImage } from './image.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
 import { userNamespaceOf } from './pod-ids.ts';
+import { prepare } from './prepare.ts';
 import type { VolumeRequest } from './volume-request.ts';
 
 export interface Placing<P extends PublishPlan = PublishPlan> {
@@ -76,9 +76,9 @@ async function placeMounts(
   const { publication, key, undo } = placing;
   const { volume, grant } = placing.asked;
   const { group, mayMap, readonly, readOnlyMode } = publication;
-  if (volume.inline && volume.kind === 'image') {
-    const image = preparationOf(volume, { group, readOnly: readonly || readOnlyMode });
-    await prepareImage(image, grant.sourceRoots, deps, context);
+  if (volume.inline) {
+    const before = preparationOf(volume, { group, readOnly: readonly || readOnlyMode });
+    await prepare(before, grant.sourceRoots, deps, context);
   }
   const ownership = { idmap: volume.idmap, group, mayMap };
   const wanted = layerWanted(volume, publication);

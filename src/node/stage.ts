@@ -3,8 +3,8 @@ import type { CallContext } from '../rpc/context.ts';
 import type { NodeStageVolumeRequest, NodeStageVolumeResponse } from '../rpc/generated/csi.ts';
 import { makesTargets, planStage } from '../volume/stage.ts';
 import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
-import { prepareImage } from './image.ts';
 import { ensurePlaced } from './mounted.ts';
+import { prepare } from './prepare.ts';
 import { fingerprint, isReaderMode, requirePath, requireVolumeId } from './request.ts';
 import { describeVolume, readVolumeRequest } from './volume-request.ts';
 
@@ -21,7 +21,7 @@ export async function nodeStageVolume(
     deps,
   );
   const { accessMode, group } = capability;
-  const { image, mounts } = planStage(volume, { terms: grant, group, readOnly: isReaderMode(accessMode) });
+  const { before, mounts } = planStage(volume, { terms: grant, group, readOnly: isReaderMode(accessMode) });
   const { sourceRoots } = grant;
   using _lock = deps.locks.take(volumeId, path);
   await ensurePlaced(
@@ -36,7 +36,7 @@ export async function nodeStageVolume(
       },
       adopt: mounts,
       async make() {
-        await prepareImage(image, sourceRoots, deps, context);
+        await prepare(before, sourceRoots, deps, context);
         if (mounts.length === 0) return 'done';
         const target = placeOf(path, deps);
         await deps.engine.mountAll(

@@ -84,9 +84,20 @@ function viewOf(volume: Volume, source: string, { terms, ownership, view }: Maki
         source,
         options: ['rbind', 'rprivate', ...terms.options, ...view.map((word) => `r${word}`)],
       };
-    default:
-      return { type: 'bind', source, options: ['bind', ...always, ...idmapOptions(ownership), ...view] };
+    default: {
+      const unlocked = mayBeLocked(volume) ? ['suid', 'dev', 'rw'] : [];
+      const options = ['bind', ...always, ...idmapOptions(ownership), ...unlocked, ...view];
+      return { type: 'bind', source, options };
+    }
   }
+}
+
+/**
+ * On a read-only superblock no runtime can clear these flags for a container with a user namespace, which then does not
+ * start: they are locked. They would not have held inside of it (the runtime sets its own).
+ */
+function mayBeLocked({ kind, idmap }: Volume): boolean {
+  return idmap.is === 'pod' && (kind === 'image' || kind === 'filesystem');
 }
 
 /** What a nested publish is completed with, at `nestedDir` below its target. */

@@ -10,15 +10,21 @@
 //   overlay, fuse, idmap: pod       nothing: the mapping is known when the pod's sandbox is
 //   mounts                          all of it
 import type { Mount } from '../mount/mount.ts';
-import { freshRoot, type Ownership, type RootOwner } from './ownership.ts';
-import type { ImageVolume, MadeFilesystem, Volume } from './volume.ts';
+import { freshRoot, type Ownership, type RootOwner, SHARED_MODE } from './ownership.ts';
+import type { MadeFilesystem, Volume } from './volume.ts';
 import { type Terms, wholeVolume } from './whole.ts';
 
 export interface StagePlan {
-  /** What is to be done to its image first. */
-  readonly image: ImagePreparation | undefined;
+  readonly before: Preparation;
   /** None: nothing is shared. */
   readonly mounts: readonly Mount[];
+}
+
+/** What is to be done to what a volume is made of, before it is mounted. */
+export interface Preparation {
+  readonly image?: ImagePreparation;
+  /** A persistent upper layer, which gets this group where nothing has been written to it yet. */
+  readonly upper?: { readonly path: string; readonly gid: number; readonly mode: number };
 }
 
 export interface ImagePreparation {
@@ -52,25 +58,30 @@ export function isShared(volume: Volume, group: number | undefined): boolean {
 }
 
 export function planStage(volume: Volume, { terms, group, readOnly }: Staging): StagePlan {
-  const image = volume.kind === 'image' ? preparationOf(volume, { group, readOnly }) : undefined;
-  if (!isShared(volume, undefined)) return { image, mounts: [] };
+  const before = preparationOf(volume, { group, readOnly });
+  if (!isShared(volume, undefined)) return { before, mounts: [] };
   const mapsViews = volume.kind !== 'overlay' && volume.kind !== 'fuse';
   // A tmpfs is made for the first pod's group; for others it is mapped.
   const ownership: Ownership = mapsViews
     ? { idmap: volume.idmap, group, mayMap: false }
     : { idmap: volume.idmap, group: undefined, mayMap: true };
-  return { image, mounts: wholeVolume(volume, { terms, ownership, view: readOnly ? ['ro'] : [] }) };
+  return { before, mounts: wholeVolume(volume, { terms, ownership, view: readOnly ? ['ro'] : [] }) };
 }
 
-/** For inline images too, whose publish does both. */
+/** For inline volumes too, whose publish does both. */
 export function preparationOf(
-  { source, block, filesystem, make, idmap, options }: ImageVolume,
+  volume: Volume,
   { group, readOnly }: Pick<Staging, 'group' | 'readOnly'>,
-): ImagePreparation | undefined {
-  if (block) return undefined;
+): Preparation {
+  if (volume.kind === 'overlay' && volume.writable.is === 'persistent' && group !== undefined) {
+    // On disk are the ids that are shown, or those that the pod's own mapping shows as them.
+    return { upper: { path: volume.writable.upperdir, gid: group, mode: SHARED_MODE } };
+  }
+  if (volume.kind !== 'image' || volume.block) return {};
+  const { source, filesystem, make, idmap, options } = volume;
   const root = freshRoot({ idmap, group });
   const check = !readOnly && !options.includes('ro');
-  return { path: source, make: make && { ...make, root }, check, filesystem };
+  return { image: { path: source, make: make && { ...make, root }, check, filesystem } };
 }
 
 /** Directories are only made in what goes with the volume: never in a directory of the node. */

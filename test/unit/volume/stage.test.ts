@@ -42,12 +42,12 @@ describe('what is staged', () => {
   for (const name of NOT_SHARED) {
     it(`${name}: nothing, each publish makes its own`, () => {
       expect(isShared(volumeOf(name), undefined)).to.equal(false);
-      expect(stage(volumeOf(name))).to.deep.equal({ image: undefined, mounts: [] });
+      expect(stage(volumeOf(name))).to.deep.equal({ before: {}, mounts: [] });
     });
   }
 
   it('a block device: nothing, its loop device comes with the first publish', () => {
-    expect(stage(blockVolume())).to.deep.equal({ image: undefined, mounts: [] });
+    expect(stage(blockVolume())).to.deep.equal({ before: {}, mounts: [] });
   });
 
   it('nothing of an inline volume is shared', () => {
@@ -142,28 +142,30 @@ describe('what is done to an image first', () => {
   const AS_ASKED = { group: undefined, readOnly: false };
 
   it('it is checked where it will be written', () => {
-    expect(preparationOf(imageOf('image'), AS_ASKED)).to.deep.equal({
+    expect(preparationOf(imageOf('image'), AS_ASKED).image).to.deep.equal({
       ...{ path: '/srv/a.img', filesystem: 'auto', make: undefined },
       check: true,
     });
   });
 
   it('it is left alone where it will not', () => {
-    expect(preparationOf(imageOf('image'), { ...AS_ASKED, readOnly: true })).to.include({ check: false });
-    expect(preparationOf(imageOf('image', { options: 'ro' }), AS_ASKED)).to.include({ check: false });
+    expect(preparationOf(imageOf('image'), { ...AS_ASKED, readOnly: true }).image).to.include({
+      check: false,
+    });
+    expect(preparationOf(imageOf('image', { options: 'ro' }), AS_ASKED).image).to.include({ check: false });
   });
 
   it('it is made, and given to the group', () => {
     const make = { filesystem: 'xfs', bytes: 2 ** 30, root: undefined };
-    expect(preparationOf(imageOf('new image'), AS_ASKED)).to.deep.include({ make, filesystem: 'xfs' });
+    expect(preparationOf(imageOf('new image'), AS_ASKED).image).to.deep.include({ make, filesystem: 'xfs' });
     const root = { uid: 0, gid: 7, mode: SHARED_MODE };
     const forGroup = { ...AS_ASKED, group: 7 };
-    expect(preparationOf(imageOf('new image'), forGroup)).to.deep.include({ make: { ...make, root } });
+    expect(preparationOf(imageOf('new image'), forGroup).image).to.deep.include({ make: { ...make, root } });
   });
 
   it('only images are', () => {
     for (const name of NAMES) {
-      expect(stage(volumeOf(name)).image !== undefined, name).to.equal(/image/.test(name));
+      expect(stage(volumeOf(name)).before.image !== undefined, name).to.equal(/image/.test(name));
     }
   });
 });
