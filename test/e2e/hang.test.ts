@@ -9,10 +9,10 @@ import { type HungFilesystem, hungFilesystem } from './hung-filesystem.ts';
 import { mountsAt } from './kernel.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
 import { engineProcesses, isAlive } from './serve.ts';
-import { capability, type Volume, volumeOn } from './volume.ts';
+import { type Volume, volumeOn } from './volume.ts';
 
 /** Far less than what the plugin would wait by itself, and than a test may take. */
-const timeoutMs = 500;
+const timeoutMs = 1_500;
 
 describe('a filesystem that hangs', () => {
   let node: TestNode;
@@ -35,37 +35,14 @@ describe('a filesystem that hangs', () => {
 
   /** Stages it as a caller with little patience, who is told nothing but that time is up. */
   function stageImpatiently(volume: Volume): Promise<Answer> {
-    mkdirSync(volume.stagingPath, { recursive: true });
-    const request = {
-      volumeId: volume.id,
-      publishContext: {},
-      stagingTargetPath: volume.stagingPath,
-      volumeCapability: capability(),
-      secrets: {},
-      volumeContext: volume.context,
-    };
-    return node.ask((rpc) => rpc.nodeStageVolume(request, { timeoutMs }));
+    return volume.stage({}, { timeoutMs });
   }
-
-  interface LogEntry {
-    readonly message: string;
-    readonly method?: string;
-    readonly volumeId?: string;
-    readonly code?: string;
-    readonly error?: string;
-  }
-
-  /** How the plugin itself ended its calls for this volume. */
-  const callsOf = (volume: Volume): LogEntry[] =>
-    node.plugin.log
-      .map(({ text }) => JSON.parse(text) as LogEntry)
-      .filter(({ message, volumeId }) => message === 'rpc' && volumeId === volume.id);
 
   it('the deadline of the caller reaches the engine', async () => {
     await using volume = hangingVolume();
     expect(await stageImpatiently(volume)).to.include({ code: 'DEADLINE_EXCEEDED' });
-    await eventually('the call ends', () => callsOf(volume).length === 1);
-    const [call] = callsOf(volume);
+    await eventually('the call ends', () => node.callsOf(volume.id).length === 1);
+    const [call] = node.callsOf(volume.id);
     expect(call).to.include({ code: 'DEADLINE_EXCEEDED' });
     expect(call?.error).to.match(/^mountAll had no answer within the deadline; its outcome is unknown/);
   });
@@ -73,7 +50,7 @@ describe('a filesystem that hangs', () => {
   it('the volume can be given up, and staged from elsewhere', async () => {
     await using volume = hangingVolume();
     await stageImpatiently(volume);
-    await eventually('the call ends', () => callsOf(volume).length === 1);
+    await eventually('the call ends', () => node.callsOf(volume.id).length === 1);
     expect(node.records(), 'what happened is not known').to.have.length(1);
     expect(await volume.unstage()).to.include({ code: 'OK' });
     expect(node.records()).to.deep.equal([]);
@@ -92,7 +69,7 @@ describe('a filesystem that hangs', () => {
     expect(await volume.unstage(), 'the one that hangs').to.include({ code: 'ABORTED' });
     expect(await waiting).to.include({ code: 'DEADLINE_EXCEEDED' });
     await eventually('the call ends', () =>
-      callsOf(volume).some(({ method }) => method?.endsWith('NodeStageVolume')),
+      node.callsOf(volume.id).some(({ method }) => method?.endsWith('NodeStageVolume')),
     );
   });
 
@@ -101,7 +78,7 @@ describe('a filesystem that hangs', () => {
     const all = Array.from({ length: 5 }, () => volumes.use(hangingVolume()));
     const answers = await Promise.all(all.map(stageImpatiently));
     expect(answers.map(({ code }) => code)).to.deep.equal(all.map(() => 'DEADLINE_EXCEEDED'));
-    await eventually('the calls end', () => all.every((volume) => callsOf(volume).length === 1));
+    await eventually('the calls end', () => all.every((volume) => node.callsOf(volume.id).length === 1));
     await using other = volumeOn(node, { context: { source: node.at('data') } });
     expect(await other.stage()).to.include({ code: 'OK' });
   });

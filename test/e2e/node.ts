@@ -16,6 +16,15 @@ export interface Answer<Response = unknown> {
   readonly response?: Response;
 }
 
+/** A line of the plugin's log about one call. */
+export interface LogEntry {
+  readonly message: string;
+  readonly method?: string;
+  readonly volumeId?: string;
+  readonly code?: string;
+  readonly error?: string;
+}
+
 export interface NodeRecord {
   readonly file: string;
   readonly text: string;
@@ -33,6 +42,8 @@ export interface TestNode extends AsyncDisposable {
   ask<T>(call: (rpc: Client<typeof NodeService>) => Promise<T>): Promise<Answer<T>>;
   /** All that is mounted on this node, beyond what it began with. */
   mounts(): ShownMount[];
+  /** How the plugin itself has ended its calls for a volume. */
+  callsOf(volumeId: string): LogEntry[];
   /** The files of the journal. */
   records(): NodeRecord[];
   /** Ends the plugin as the kernel would for want of memory. */
@@ -71,6 +82,10 @@ export async function startNode({ start = startPlugin }: NodeOptions = {}): Prom
     at: place.at,
     ask: (call) => ask(socket, call),
     mounts: () => mountsBelow(place.path).filter(({ target }) => target !== kubeletDir),
+    callsOf: (volumeId) =>
+      plugin.log
+        .map(({ text }) => JSON.parse(text) as LogEntry)
+        .filter((entry) => entry.message === 'rpc' && entry.volumeId === volumeId),
     records: () => readRecords(join(stateDir, 'records')),
     kill: async () => plugin[Symbol.asyncDispose](),
     start: async () => {

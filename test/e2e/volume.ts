@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
+import type { CallOptions } from '../../src/rpc/client.ts';
 import {
   VolumeCapability_AccessMode_Mode as Mode,
   type NodeExpandVolumeResponse,
@@ -34,8 +35,8 @@ export interface Volume extends AsyncDisposable {
   targetOf(pod: string): string;
   /** The target of the first pod. */
   readonly target: string;
-  stage(changes?: Partial<NodeStageVolumeRequest>): Promise<Answer>;
-  publish(changes?: Partial<NodePublishVolumeRequest>): Promise<Answer>;
+  stage(changes?: Partial<NodeStageVolumeRequest>, options?: CallOptions): Promise<Answer>;
+  publish(changes?: Partial<NodePublishVolumeRequest>, options?: CallOptions): Promise<Answer>;
   stats(
     volumePath: string,
     changes?: Partial<NodeGetVolumeStatsRequest>,
@@ -96,7 +97,7 @@ export function volumeOn(node: TestNode, { context, inline = false }: VolumeSpec
     stagingPath,
     targetOf,
     target: targetOf('pod'),
-    stage(changes) {
+    stage(changes, options) {
       mkdirSync(stagingPath, { recursive: true });
       const request = {
         volumeId: id,
@@ -107,9 +108,9 @@ export function volumeOn(node: TestNode, { context, inline = false }: VolumeSpec
         volumeContext: all,
         ...changes,
       };
-      return node.ask((rpc) => rpc.nodeStageVolume(request));
+      return node.ask((rpc) => rpc.nodeStageVolume(request, options));
     },
-    async publish(changes) {
+    async publish(changes, options) {
       const request = {
         volumeId: id,
         publishContext: {},
@@ -126,7 +127,7 @@ export function volumeOn(node: TestNode, { context, inline = false }: VolumeSpec
       if (request.targetPath.startsWith(node.kubeletDir)) {
         mkdirSync(dirname(request.targetPath), { recursive: true });
       }
-      const answer = await node.ask((rpc) => rpc.nodePublishVolume(request));
+      const answer = await node.ask((rpc) => rpc.nodePublishVolume(request, options));
       if (answer.code === 'OK') targets.add(request.targetPath);
       return answer;
     },
