@@ -1,6 +1,6 @@
 // Filesystem images for tests, made by the tools of each filesystem.
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, copyFileSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import { needTool } from './need.ts';
 
 interface ImageKind {
@@ -80,7 +80,8 @@ export function embed(image: string, into: string, offset: number): void {
 }
 
 export function copyImage(from: string, to: string): string {
-  copyFileSync(from, to, constants.COPYFILE_EXCL);
+  // What is a hole stays one, where copyFile() would write zeroes.
+  run('cp', '--sparse=always', from, to);
   return to;
 }
 

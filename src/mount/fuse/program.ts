@@ -13,11 +13,11 @@ import { spawn } from 'node:child_process';
 import { accessSync, constants, ftruncateSync, readSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import path from 'node:path';
-import { CLOSE_RANGE_CLOEXEC, F_ADD_SEALS, F_SEAL, MFD, POLL } from '../../sys/constants.ts';
+import { AT_FDCWD, CLOSE_RANGE_CLOEXEC, F_ADD_SEALS, F_SEAL, MFD, O, POLL } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
 import type { Exit, PollEntry } from '../../sys/structs.ts';
-import { addSeals, closeRange, exitOf, memfdCreate, pidfdOpen, poll } from '../../sys/syscalls.ts';
+import { addSeals, closeRange, exitOf, memfdCreate, openat, pidfdOpen, poll } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
 
 export const PROGRAM_DIRECTORIES: readonly string[] = [
@@ -48,8 +48,10 @@ export interface Program {
   readonly argv: readonly string[];
   /** What its PATH names. */
   readonly directories: readonly string[];
-  /** Open files that it gets, as its descriptors 3, 4 and so on (default: none). */
+  /** Open files that it gets, as descriptors one after another (default: none). */
   readonly files?: readonly Fd[];
+  /** The number of the first of them; those from 3 to it are /dev/null (default 3). */
+  readonly firstFile?: number;
   /** Its working directory (default `/`). */
   readonly cwd?: string;
 }
@@ -69,15 +71,17 @@ const OUTPUT_BYTES = 64 * 1024;
 const SAID_BYTES = 4 * 1024;
 const KILL_WAIT_MS = 1_000;
 
-export function start({ argv, directories, files = [], cwd = '/' }: Program): Running {
+export function start({ argv, directories, files = [], firstFile = 3, cwd = '/' }: Program): Running {
   using undo = new DisposableStack();
+  using nothing = openat(AT_FDCWD, '/dev/null', O.O_CLOEXEC, 0);
+  const fill = Array.from({ length: firstFile - 3 }, () => nothing.number);
   const output = undo.use(boundedFile());
   keepDescriptors();
   const [file = '', ...args] = argv;
   const child = spawn(file, args, {
     cwd,
     env: { PATH: directories.join(':'), HOME: home(), LANG: 'C' },
-    stdio: ['ignore', output.number, output.number, ...files.map(({ number }) => number)],
+    stdio: ['ignore', output.number, output.number, ...fill, ...files.map(({ number }) => number)],
     detached: true,
   });
   // A failed start is told by the missing pid; the event comes too late for a synchronous caller.

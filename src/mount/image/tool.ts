@@ -1,6 +1,10 @@
 // The programs that make and check filesystems: found, started and bounded as the helpers of fuse/ are. They get the
-// image as an open file (descriptor 3), so that it cannot become another one meanwhile, nor a name that looks like a
-// flag. What is locked (flock(2)) through that file stays so until the program has ended, even if we are killed.
+// image as an open file, so that it cannot become another one meanwhile, nor a name that looks like a flag. What is
+// locked (flock(2)) through that file stays so until the program has ended, even if we are killed.
+//
+// Why that file has a high number, with nothing below it: these programs refuse what is mounted, and look at the source
+// of every mount for that. A source is any text. Where it is `/proc/self/fd/4` (whoever mounts by descriptor leaves it
+// so, as we do with erofs) they take it for their own descriptor 4: the image, or what mkfs.btrfs opens of it there.
 
 import type { Fd } from '../../sys/fd.ts';
 import type { Exit } from '../../sys/structs.ts';
@@ -14,8 +18,10 @@ export interface Tool {
   readonly from: string;
 }
 
+/** Beyond the descriptors of whoever mounts, within what every process may have. */
+const IMAGE_FD = 200;
 /** The name of the image for the program. */
-export const IMAGE_PATH = '/proc/self/fd/3';
+export const IMAGE_PATH = `/proc/self/fd/${IMAGE_FD}`;
 
 export interface Ran {
   readonly exit: Exit;
@@ -41,7 +47,8 @@ export function runTool(
       `${program} is not installed (looked in ${directories.join(', ')}); it comes with ${from}`,
     );
   }
-  const { outcome, said } = run({ argv: [found, ...args], directories, files: [image] }, deadline);
+  const running = { argv: [found, ...args], directories, files: [image], firstFile: IMAGE_FD };
+  const { outcome, said } = run(running, deadline);
   if (outcome === 'deadline') {
     throw fail('timeout', `${program} did not end in time and was killed${words(said)}`);
   }

@@ -25,6 +25,8 @@ const filesystems = Object.entries(FILESYSTEMS) as [MadeFilesystem, (typeof FILE
 
 const ROOT = { uid: 1000, gid: 2000, mode: 0o2775 };
 
+const makeFixture = fileURLToPath(new URL('./make-image.fixture.ts', import.meta.url));
+
 describeEngines('an image that is made', (bench) => {
   for (const [filesystem, { smallest, check }] of filesystems) {
     it(`has an ${filesystem} that is whole and can be written, and takes little space`, async function () {
@@ -103,6 +105,16 @@ describe('making an image', () => {
       expect(readdirSync(place.path)).to.deep.equal([]);
     });
   }
+
+  it('is not led astray by a mount whose source is called as a descriptor', function () {
+    needTool(this, 'unshare', 'a mount namespace for that mount');
+    const mounts = [3, 4, 5].map((fd) => `mount -t tmpfs /proc/self/fd/${fd} /tmp/seen`);
+    const place = ['mount -t tmpfs tmpfs /tmp', 'mkdir /tmp/seen', ...mounts];
+    for (const [filesystem, { smallest }] of filesystems) {
+      const make = [process.execPath, makeFixture, `/tmp/${filesystem}`, filesystem, smallest];
+      execFileSync('unshare', ['--mount', 'sh', '-c', [...place, `exec ${make.join(' ')}`].join(' && ')]);
+    }
+  });
 
   it('leaves what is there as it is, whatever it is', async () => {
     using place = temporaryDirectory();
@@ -215,8 +227,6 @@ describe('a process that makes an image and is killed', function () {
     ...['flock', 'ftruncate', 'execve', 'fsopen', 'fsconfig', 'fsmount', 'fchown', 'fchmod'],
     ...['fsync', 'renameat2', 'unlinkat'],
   ];
-  const fixture = fileURLToPath(new URL('./make-image.fixture.ts', import.meta.url));
-
   for (const call of calls) {
     it(`at ${call} leaves the whole image, or what the next call removes`, async () => {
       await using engine = localEngine();
@@ -226,7 +236,7 @@ describe('a process that makes an image and is killed', function () {
         const path = place.at('image');
         const inject = `inject=${call}:signal=SIGKILL:when=${nth}`;
         const strace = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject];
-        const { status } = spawnSync('strace', [...strace, process.execPath, fixture, path]);
+        const { status } = spawnSync('strace', [...strace, process.execPath, makeFixture, path]);
         const left = readdirSync(place.path);
         if (status === 0) {
           expect(left).to.deep.equal(['image']);
