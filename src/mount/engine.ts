@@ -27,8 +27,9 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 /** A mount is often busy for a moment after its last user has gone: containerd waits as long. */
 const BUSY_TRIES = 50;
 const BUSY_WAIT_MS = 50;
-/** How many times as long as the last try the next one may take. */
+/** How many times as long as the last try the next one may take, and how long at least: machines have busy moments. */
 const ROOM = 10;
+const LEAST_ROOM_MS = 250;
 
 const timeoutOf = ({ timeoutMs = DEFAULT_TIMEOUT_MS }: CallOptions = {}): number => timeoutMs;
 
@@ -145,7 +146,7 @@ async function whileBusy<R>(
       if (!(error instanceof MountError) || error.reason !== 'busy' || !again(error)) throw error;
       // A last try that the deadline cuts short would say `timeout`, and nothing of what is known.
       const now = performance.now();
-      const room = BUSY_WAIT_MS + ROOM * (now - begun);
+      const room = BUSY_WAIT_MS + Math.max(LEAST_ROOM_MS, ROOM * (now - begun));
       if (tries >= BUSY_TRIES || now + room > deadline) throw error;
       await sleep(BUSY_WAIT_MS);
     }

@@ -46,12 +46,10 @@ export const filesystemSteps: Rows<FilesystemSteps> = {
       return `fsconfig(${context}, ${key}${shown === '' ? '' : ` = ${shown}`})`;
     },
     apply: ({ context, key, value }, at) => fsconfig(at.get(context), configValue(key, value, at)),
-    explain: (errno, { key, value }) => {
-      if (errno !== 'EINVAL') return undefined;
-      return 'fd' in value
-        ? { reason: 'kernel-unsupported', meaning: 'overlay layers by file descriptor need Linux 6.15' }
-        : { reason: 'invalid-mount', meaning: `the filesystem does not take the option ${key} or its value` };
-    },
+    explain: (errno, { key }) =>
+      errno === 'EINVAL'
+        ? { reason: 'invalid-mount', meaning: `the filesystem does not take the option ${key} or its value` }
+        : undefined,
   },
   createMount: {
     describe: ({ context, as }) => `${as} = fsmount(fsconfig(${context}, FSCONFIG_CMD_CREATE))`,

@@ -143,7 +143,7 @@ describeEngines('unmount of FUSE', (bench) => {
     expect(await bench.engine.unmount({ target: { path: target }, force: true })).to.equal(1);
     expect(readFileSync(place.at('other/file'), 'utf8')).to.equal('plain');
     await failureOf(
-      bench.engine.unmount({ target: { path: place.at('tmpfs') }, force: true }, { timeoutMs: 200 }),
+      bench.engine.unmount({ target: { path: place.at('tmpfs') }, force: true }, { timeoutMs: 700 }),
       { reason: 'busy' },
     );
     closeSync(file);

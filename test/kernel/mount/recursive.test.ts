@@ -14,7 +14,7 @@ import { unmountTree } from '../../../src/mount/unmount/recursive.ts';
 import { mountinfoView, statmountView } from '../../../src/mount/view.ts';
 import { mountCommand, mountPlace, type TemporaryDirectory, unmountCommand } from '../../support/fixtures.ts';
 import { mountTargets } from '../../support/leaks.ts';
-import { maskedCalls, needRoot, needTool } from '../../support/need.ts';
+import { maskedCalls, needEveryCall, needRoot, needTool } from '../../support/need.ts';
 
 const isMasked = maskedCalls.includes('statmount') || maskedCalls.includes('listmount');
 const VIEWS = isMasked ? [mountinfoView] : [statmountView, mountinfoView];
@@ -178,6 +178,8 @@ describe('unmountRecursive', () => {
     await using engine = processEngine({ processes: 1 });
     using held = holdOpen(place.at('t/a'));
     const target = { path: place.at('t') };
+    // So that its process is there.
+    await engine.lookup({ target });
     const failure = await failureOf(engine.unmountRecursive({ target }, { timeoutMs: 1_500 }));
     expect(failure).to.include({ reason: 'busy' });
     expect(failure.progress).to.deep.equal({
@@ -205,7 +207,7 @@ describe('unmountRecursive', () => {
     mountAt(place.at('t'));
     await using engine = localEngine();
     const failure = await failureOf(
-      engine.unmount({ target: { path: place.at('t') }, all: true }, { timeoutMs: 200 }),
+      engine.unmount({ target: { path: place.at('t') }, all: true }, { timeoutMs: 700 }),
     );
     expect(failure).to.include({ reason: 'busy', rolledBack: false, unmounted: 1 });
     held[Symbol.dispose]();
@@ -228,6 +230,7 @@ describe('unmountRecursive', () => {
 describe('with 2,000 mounts', () => {
   before(function () {
     needRoot(this, 'mounts');
+    needEveryCall(this, 'nothing to compare mountinfo with');
   });
 
   let place: TemporaryDirectory;

@@ -50,7 +50,7 @@ describeEngines('unmount', (bench) => {
     await bench.mount(tmpfsNamed('used'), place.at('target'));
     const file = openSync(place.at('target/file'), 'w');
     const target = { path: place.at('target') };
-    const error = await failureOf(bench.engine.unmount({ target }, { timeoutMs: 400 }), {
+    const error = await failureOf(bench.engine.unmount({ target }, { timeoutMs: 700 }), {
       reason: 'busy',
       errno: 'EBUSY',
     });
@@ -65,7 +65,7 @@ describeEngines('unmount', (bench) => {
     await bench.mount(tmpfsNamed('used'), place.at('target'));
     await bench.mount(tmpfsNamed('below'), place.at('target/sub'));
     const target = { path: place.at('target') };
-    await failureOf(bench.engine.unmount({ target, all: true }, { timeoutMs: 200 }), { reason: 'busy' });
+    await failureOf(bench.engine.unmount({ target, all: true }, { timeoutMs: 700 }), { reason: 'busy' });
     expect(mountsIn(target.path)).to.equal(2);
     expect(await bench.unmount(place.at('target/sub'))).to.equal(1);
     expect(await bench.unmount(target.path)).to.equal(1);
@@ -149,7 +149,7 @@ describeEngines('unmount', (bench) => {
     using place = mountPlace();
     for (const name of ['one', 'two']) await bench.mount(tmpfsNamed(name), place.at('target'));
     const target = { path: place.at('target') };
-    await failureOf(bench.engine.unmount({ target, remove: 'directory' }, { timeoutMs: 200 }), {
+    await failureOf(bench.engine.unmount({ target, remove: 'directory' }, { timeoutMs: 700 }), {
       reason: 'busy',
     });
     expect(existsSync(target.path)).to.equal(true);
