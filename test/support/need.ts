@@ -1,6 +1,6 @@
 // What a test needs from the machine. A test that cannot run here is skipped aloud: the reason is printed
-// at once and kept for the end of the run (hooks.ts). Where CI is set nothing may be missing: a suite that
-// skips itself green would prove nothing.
+// at once and kept for the end of the run (hooks.ts). Where CI is set nothing may be missing that can be had: a suite
+// that skips itself green would prove nothing.
 
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -23,9 +23,12 @@ export function needRoot(context: Mocha.Context, why: string): void {
   if (process.getuid?.() !== 0) miss(context, `not root: ${why}`);
 }
 
-/** Skips the test or hook unless it has the capability of this number (capabilities(7)). */
+/**
+ * Skips the test or hook unless it has the capability of this number (capabilities(7)); in CI too: what the root of a
+ * container may not do, nothing that is installed in it can. Test there that it is refused.
+ */
 export function needCapability(context: Mocha.Context, bit: number, why: string): void {
-  if (!hasCapability(bit)) miss(context, `no capability ${bit}: ${why}`);
+  if (!hasCapability(bit)) skip(context, `no capability ${bit}: ${why}`);
 }
 
 /** Root often lacks some, in a container. */
@@ -51,9 +54,18 @@ export function skipMasked(context: Mocha.Context, reason: string): never {
   return context.skip();
 }
 
+/** Skips the test or hook where calls are masked: it is about how things are done with all of them, or with none. */
+export function needEveryCall(context: Mocha.Context, why: string): void {
+  if (maskedCalls.length > 0) skipMasked(context, why);
+}
+
 function miss(context: Mocha.Context, reason: string): never {
-  const title = titleOf(context.test);
   if (process.env.CI) throw new Error(`${reason} (CI is set: nothing may be skipped for want of it)`);
+  return skip(context, reason);
+}
+
+function skip(context: Mocha.Context, reason: string): never {
+  const title = titleOf(context.test);
   skipped.push({ title, reason });
   console.log(`skipped: ${title}: ${reason}`);
   return context.skip();

@@ -4,7 +4,8 @@ import { readFileSync, statfsSync, statSync, truncateSync } from 'node:fs';
 import { expect } from 'chai';
 import type { MadeFilesystem } from '../../../src/mount/image/make.ts';
 import { attachLoop, detachLoop } from '../../../src/mount/loop.ts';
-import { CAP_SYS_RESOURCE } from '../../../src/sys/constants.ts';
+import { AT_FDCWD, CAP_SYS_RESOURCE, O, RESIZE } from '../../../src/sys/constants.ts';
+import { openat, resizeIoctl } from '../../../src/sys/syscalls.ts';
 import {
   mountPlace,
   type TemporaryDirectory,
@@ -59,6 +60,8 @@ describeEngines('growing', (bench) => {
       });
       expect(message).to.include('CAP_SYS_RESOURCE');
       expect(statSync(image).size).to.equal(16 * MIB);
+      // That the kernel would say the same: it knows the call, and refuses it.
+      expect(() => resizeExt4(target.path)).to.throw('EPERM');
       await mounted.unmount();
     });
   }
@@ -241,6 +244,11 @@ async function mountedImage(
     unmount: () => bench.engine.unmount({ target, image }),
     [Symbol.dispose]: () => place[Symbol.dispose](),
   };
+}
+
+function resizeExt4(path: string): void {
+  using top = openat(AT_FDCWD, path, O.O_DIRECTORY | O.O_CLOEXEC, 0);
+  resizeIoctl(top, RESIZE.EXT4_IOC_RESIZE_FS, Buffer.alloc(8));
 }
 
 const sizeOf = (path: string): number => {
