@@ -14,8 +14,7 @@ doctor: deps ## What this kernel and machine support
 ##@ Develop
 .PHONY: test
 test: deps tools ## Every test; those that cannot run here are skipped with their reason
-	npm run --silent test:enosys
-	npm run --silent test
+	npm run --silent test:all
 
 .PHONY: check
 check: deps ## Formatting, lint, dead code, layers, generated files, types

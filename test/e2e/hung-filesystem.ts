@@ -7,7 +7,7 @@ export interface HungFilesystem extends Disposable {
   readonly path: string;
 }
 
-/** Whatever goes beyond its root directory waits; all that waits fails when it is disposed of. */
+/** Whatever goes beyond its root directory waits; all that waits fails when it is disposed of, once or more. */
 export function hungFilesystem(path: string): HungFilesystem {
   mkdirSync(path, { recursive: true });
   const device = openSync('/dev/fuse', 'r+');
@@ -20,11 +20,8 @@ export function hungFilesystem(path: string): HungFilesystem {
     closeSync(device);
     throw new Error(`mount -t fuse: ${stderr}`);
   }
-  return {
-    path,
-    [Symbol.dispose]: () => {
-      closeSync(device);
-      unmountCommand('--lazy', path);
-    },
-  };
+  const held = new DisposableStack();
+  held.defer(() => unmountCommand('--lazy', path));
+  held.adopt(device, closeSync);
+  return { path, [Symbol.dispose]: () => held.dispose() };
 }

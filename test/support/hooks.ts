@@ -1,12 +1,17 @@
 // What mocha runs round every test of the project (.mocharc.json): the leak check after each file and at the end,
-// the account of the run as its last lines, and an end to a run that something keeps from ending.
+// the account of the run as its last lines, and an end to a run that something keeps from ending. Before all of it, the
+// run gets a mount namespace of its own.
 import { writeSync } from 'node:fs';
 import { relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { int, long, nothing, syscall } from '../../src/sys/bind.ts';
 import { leftMounted, removeLeftovers } from './fixtures.ts';
 import { newSince, type Snapshot, takeSnapshot } from './leaks.ts';
+import { enterOwnNamespace } from './namespace.ts';
 import { skipped } from './need.ts';
+import { accountOf, takeReportFile, writeReport } from './report.ts';
+
+enterOwnNamespace();
 
 const PR_SET_CHILD_SUBREAPER = 36;
 /** What was closed or killed may take a moment to be gone. */
@@ -64,22 +69,33 @@ function rootOf(context: Mocha.Context): Mocha.Suite {
 const nameOf = ({ file, title }: Mocha.Suite): string =>
   file === undefined ? title : `${title} (${relative(process.cwd(), file)})`;
 
+const reportFile = takeReportFile();
 const pending: string[] = [];
+const failures: string[] = [];
 
 export function mochaGlobalSetup(this: Mocha.Runner): void {
   this.on('pending', (test) => pending.push(test.fullTitle()));
+  this.on('fail', (test, error) => failures.push(`${test.fullTitle()}: ${textOf(error)}`));
+}
+
+/** With the error that a failed disposal at the end of the test would hide. */
+function textOf(error: unknown): string {
+  if (error instanceof SuppressedError) return `${textOf(error.suppressed)}\nand then ${textOf(error.error)}`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
 /** After the reporter's last word. */
 export function mochaGlobalTeardown(this: Mocha.Runner): void {
-  const { passes = 0, failures = 0 } = this.stats ?? {};
+  const { passes: passed = 0, failures: failed = 0 } = this.stats ?? {};
+  const report = { passed, failed, skipped: pending.length, failures };
   const unexplained = pending.filter((title) => !skipped.some((skip) => title.startsWith(skip.title)));
   const lines = [
     ...skipped.map(({ title, reason }) => `skipped: ${title}: ${reason}`),
     ...unexplained.map((title) => `skipped: ${title}: no reason given`),
-    `${passes} passed, ${failures} failed, ${pending.length} skipped`,
+    accountOf(report),
   ];
   writeSync(1, `${lines.join('\n')}\n`);
+  if (reportFile !== undefined) writeReport(reportFile, report);
   setTimeout(() => {
     writeSync(2, `the tests are over, but the process is kept alive by: ${activeResources()}\n`);
     process.exit(1);

@@ -74,8 +74,13 @@ function loopDevices(): string[] {
   return readdirSync('/sys/block')
     .filter((name) => name.startsWith('loop'))
     .map((name) => ({ name, file: lines(`/sys/block/${name}/loop/backing_file`)[0] }))
-    .filter(({ file }) => file !== undefined && !isOthers(file))
+    .filter(({ file }) => file !== undefined && mayBeOurs(file))
     .map(({ name, file }) => `${name} of ${file}`);
+}
+
+/** A file that others attached in a mount of their own namespace has a path from that mount on, where nothing is here. */
+function mayBeOurs(file: string): boolean {
+  return ownerOf(file) === undefined ? existsSync(file) : !isOthers(file);
 }
 
 /** What the runtime opens when it likes: its event loop, and the pipes to its children and threads. */

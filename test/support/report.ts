@@ -1,0 +1,37 @@
+// How a run of mocha tells whoever started it what became of its tests: in a file that TEST_REPORT names.
+import { readFileSync, writeFileSync } from 'node:fs';
+
+export interface Report {
+  readonly passed: number;
+  readonly failed: number;
+  readonly skipped: number;
+  /** What failed, and why, a paragraph each. */
+  readonly failures: readonly string[];
+}
+
+const VARIABLE = 'TEST_REPORT';
+
+/** Takes the variable away: what the tests start is not to report there. */
+export function takeReportFile(): string | undefined {
+  const file = process.env[VARIABLE];
+  delete process.env[VARIABLE];
+  return file;
+}
+
+export const environmentFor = (file: string): NodeJS.ProcessEnv => ({ ...process.env, [VARIABLE]: file });
+
+export function writeReport(file: string, report: Report): void {
+  writeFileSync(file, JSON.stringify(report));
+}
+
+/** Undefined when the run did not come to its end. */
+export function readReport(file: string): Report | undefined {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Report;
+  } catch {
+    return undefined;
+  }
+}
+
+export const accountOf = ({ passed, failed, skipped }: Report): string =>
+  `${passed} passed, ${failed} failed, ${skipped} skipped`;
