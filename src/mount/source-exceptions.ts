@@ -12,8 +12,11 @@ import { kindOf, openPathAt } from '../sys/open-below.ts';
 import { openat, statx } from '../sys/syscalls.ts';
 
 export interface Exceptions {
-  /** The place that a source (O_PATH) lies in, or holds; undefined when it has to do with none. */
-  of(source: Fd): string | undefined;
+  /**
+   * The place that a source (O_PATH) lies in, or holds; undefined when it has to do with none.
+   * @param isShown all that it holds would be shown
+   */
+  of(source: Fd, isShown: boolean): string | undefined;
 }
 
 /** Of places that are there now; one that is not holds nothing. */
@@ -43,9 +46,11 @@ export function exceptionsFor(places: readonly string[]): Exceptions {
   }
 
   return {
-    of(source) {
+    of(source, isShown) {
       if (within.size === 0) return undefined;
-      if (kindOf(source) === S_IF.S_IFDIR) return above.get(whatIs(source).identity) ?? outOf(source);
+      if (kindOf(source) === S_IF.S_IFDIR) {
+        return (isShown ? above.get(whatIs(source).identity) : undefined) ?? outOf(source);
+      }
       // Its own name, not the one by which it was found. What lies in a place of others cannot be moved out of it.
       using directory = openDirectory(path.dirname(readlinkSync(`/proc/self/fd/${source.number}`)));
       return directory && outOf(directory);

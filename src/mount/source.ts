@@ -40,11 +40,14 @@ export interface Sources extends Disposable {
   hold(path: string): Fd | undefined;
   /** A path by which a system call gets there. */
   reach(path: string): string;
+  /** The same for a directory that is not a source itself: one is made in it. */
+  reachPlace(path: string): string;
 }
 
 export const ANYWHERE: Sources = {
   hold: () => undefined,
   reach: (path) => path,
+  reachPlace: (path) => path,
   [Symbol.dispose]: () => undefined,
 };
 
@@ -55,7 +58,7 @@ export function sourcesOf({ sourceRoots }: SourceRequest): Sources {
   const tops = new Map<string, Fd>();
   const found = new Map<string, Fd>();
   const excepted = new Map<SourceRoot, Exceptions>();
-  const hold = (source: string): Fd => {
+  const hold = (source: string, isShown = true): Fd => {
     const known = found.get(source);
     if (known !== undefined) return known;
     const clean = checkText(source);
@@ -65,16 +68,17 @@ export function sourcesOf({ sourceRoots }: SourceRequest): Sources {
     const fd = held.use(openSource(top, { source, root: root.path, clean }));
     const exceptions = excepted.get(root) ?? exceptionsFor(root.except ?? []);
     excepted.set(root, exceptions);
-    const place = exceptions.of(fd);
+    const place = exceptions.of(fd, isShown);
     if (place !== undefined) {
       throw outside(source, `leads into ${place}, or holds it, which is never shown; name a place beside it`);
     }
-    found.set(source, fd);
+    if (isShown) found.set(source, fd);
     return fd;
   };
   return {
-    hold,
+    hold: (source) => hold(source),
     reach: (source) => reachBy(hold(source)),
+    reachPlace: (directory) => reachBy(hold(directory, false)),
     [Symbol.dispose]: () => held.dispose(),
   };
 }

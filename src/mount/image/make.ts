@@ -111,7 +111,7 @@ function checkRequest({ path: image, bytes, filesystem, root }: MakeImageRequest
 
 function openDirectory(image: string, sources: Sources): Fd {
   try {
-    return openat(AT_FDCWD, sources.reach(path.dirname(image)), O.O_DIRECTORY);
+    return openat(AT_FDCWD, sources.reachPlace(path.dirname(image)), O.O_DIRECTORY);
   } catch (error) {
     if (error instanceof MountError && error.reason !== 'source-not-found') throw error;
     const cause = error instanceof MountError ? error.cause : error;

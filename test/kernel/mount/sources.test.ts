@@ -569,6 +569,19 @@ describeEngines('a place that is excepted from a root', (bench) => {
     await bench.engine.unmount({ target: { path: place.at('target') }, remove: 'file' });
   });
 
+  it('can lie beside an image that is made, not around it', async () => {
+    using place = twoTrees();
+    writeFiles(place.at('root'), { 'kept/pods/': '' });
+    const sourceRoots = [{ path: place.at('root'), except: [place.at('root/kept')] }];
+    const image = { bytes: 2 * MIB, filesystem: 'ext4', sourceRoots } as const;
+    for (const name of ['kept/image', 'kept/pods/image']) {
+      await failureOf(bench.engine.makeImage({ ...image, path: place.at('root', name) }), refused);
+    }
+    expect(await bench.engine.makeImage({ ...image, path: place.at('root/image') })).to.deep.equal({
+      made: true,
+    });
+  });
+
   it('leaves a root alone that has nothing to do with it', async () => {
     using place = twoTrees();
     const sourceRoots = [{ path: place.at('root'), except: [place.at('outside'), '/proc', '/sys'] }];

@@ -61,6 +61,7 @@ describe('the source of a filesystem', () => {
       throw new Error(`looked for ${path}`);
     },
     reach: (path) => path,
+    reachPlace: (path) => path,
     [Symbol.dispose]: () => undefined,
   };
   const isName = (type: string, source: string): boolean => {
