@@ -12,7 +12,8 @@ const MAY_IMPORT = {
   rpc: ['observe'],
   identity: ['rpc', 'observe'],
   registration: ['rpc', 'observe'],
-  node: ['volume', 'policy', 'journal', 'mount', 'userns', 'observe', 'kubernetes', 'rpc'],
+  nri: ['rpc', 'observe'],
+  node: ['volume', 'policy', 'journal', 'mount', 'userns', 'observe', 'kubernetes', 'rpc', 'nri'],
 };
 
 /** What `volume` and `policy` may see of the engine: data and pure functions, nothing that calls the kernel. */

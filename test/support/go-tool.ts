@@ -1,5 +1,7 @@
-// Tools of the tests that are written in Go: installed once into .tools/bin of the checkout, at one version,
-// by the machine's own Go. Nothing is downloaded while the wanted version is there.
+// Tools of the tests that are written in Go, in .tools/bin of the checkout, made by the machine's own Go.
+//
+//   goTool      of others: installed once, at one version. Nothing is downloaded while that is there
+//   goProgram   ours, in test/peer, that stands on modules of others
 
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -38,6 +40,21 @@ export async function goTool(context: Mocha.Context, tool: GoTool): Promise<stri
     await rm(building, { recursive: true });
   }
   await writeFile(marker, wanted);
+  return path;
+}
+
+/** A program of test/peer, built by the machine's own Go, which is quick where nothing has changed. Its path. */
+export async function goProgram(
+  context: Mocha.Context,
+  name: string,
+  { tags = [] }: { readonly tags?: readonly string[] } = {},
+): Promise<string> {
+  needTool(context, 'go', `test/peer/${name} has to be built`);
+  const path = join(directory, name);
+  await mkdir(directory, { recursive: true });
+  const args = ['build', '-trimpath', '-tags', tags.join(','), '-o', path, '.'];
+  const cwd = join(import.meta.dirname, '../peer', name);
+  await promisify(execFile)('go', args, { cwd, env: { ...process.env, CGO_ENABLED: '0' } });
   return path;
 }
 

@@ -1,0 +1,50 @@
+// What went over the socket between containerd's own NRI code (github.com/containerd/nri 0.12.3, ttrpc 1.2.9) and this
+// plugin: as pieces in hexadecimal, from the runtime and from the plugin.
+
+export const FROM_RUNTIME = {
+  /** The answer to RegisterPlugin, and Configure, one after the other. */
+  configure:
+    '000000020000000a0000000000000001020000000001' +
+    '0000005a000000500000000101000a1b6e72692e706b672e6170692e7631616c706861312e506c7567696e1209436f6e666967757265' +
+    '1a2012086e72692d686f73741a05312e322e3320882728d00f320776302e31322e3320f28fd4b907',
+  /** With one pod and one container. */
+  synchronize:
+    '00000001000000690000005f0000000301000a1b6e72692e706b672e6170692e7631616c706861312e506c7567696e120b53796e6368' +
+    '726f6e697a651a2d0a190a02733012036f6c641a057569642d30220764656661756c7412100a026330120273301a046d61696e200320' +
+    'aec4cbb907',
+  runPodSandbox:
+    '00000001000000660000005c0000000501000a1b6e72692e706b672e6170692e7631616c706861312e506c7567696e120d52756e506f' +
+    '6453616e64626f781a280a260a02733112037765621a057569642d31220764656661756c7442082a060a047573657248e724209ad1cd' +
+    'b907',
+  createContainer:
+    '00000001000000a1000000970000000701000a1b6e72692e706b672e6170692e7631616c706861312e506c7567696e120f4372656174' +
+    '65436f6e7461696e65721a610a190a02733112037765621a057569642d31220764656661756c7412440a026331120273311a046d6169' +
+    '6e4a0d0a052f70726f63120470726f634a1b0a022f76120462696e641a042f762f7822057262696e642202726f52005a061a040a0012' +
+    '00208ef6c7b907',
+} as const;
+
+export const FROM_PLUGIN = {
+  registerPlugin:
+    '000000020000004b000000410000000101000a1c6e72692e706b672e6170692e7631616c706861312e52756e74696d65120e52656769' +
+    '73746572506c7567696e1a0b0a0569646d6170120235302080c8afa025',
+  configured: '000000010000000e0000000400000001020012021009',
+  synchronized: '000000010000000a00000000000000030200',
+  sandbox: '000000010000000a00000000000000050200',
+  /** The mount at /v removed and added again. */
+  container:
+    '00000001000000320000002800000007020012260a241a050a032d2f761a1b0a022f76120462696e641a042f762f7822057262696e64' +
+    '2202726f',
+} as const;
+
+/** What the plugin was asked and told, in that order. */
+export const STATE = {
+  pods: [{ id: 's0', name: 'old', uid: 'uid-0', namespace: 'default', linux: undefined, pid: 0 }],
+  containers: [{ id: 'c0', podSandboxId: 's0', name: 'main', state: 3, mounts: [] }],
+};
+export const POD = {
+  ...{ id: 's1', name: 'web', uid: 'uid-1', namespace: 'default', pid: 4711 },
+  linux: { namespaces: [{ type: 'user', path: '' }] },
+};
+export const MOUNT = { destination: '/v', type: 'bind', source: '/v/x', options: ['rbind', 'ro'] };
+
+export const bytes = (hex: string): Buffer => Buffer.from(hex, 'hex');
