@@ -1,10 +1,13 @@
-// Secrets come with requests. They are in no log line, at any level, however a call ends, and in no record.
-import { readdirSync, readFileSync } from 'node:fs';
+// Secrets come with requests. They are in no log line, at any level, however a call ends, in no answer, record, metric or
+// plan, and in no command line that others on the node can see.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { writeFiles } from '../support/fixtures.ts';
-import { needRoot } from '../support/need.ts';
+import { needRoot, needTool } from '../support/need.ts';
+import { run } from './command.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
+import { startPluginBelow } from './serve.ts';
 import { type Context, volumeOn } from './volume.ts';
 
 const MARKER = 'hunter2-the-marker';
@@ -21,7 +24,8 @@ describe('secrets', () => {
 
   before(async function () {
     needRoot(this, 'the plugin mounts');
-    node = await startNode();
+    const settings = ['CSI_IDMAP_LOG_LEVEL=debug', 'CSI_IDMAP_METRICS_ADDRESS=127.0.0.1:0'];
+    node = await startNode({ start: (directory) => startPluginBelow(['env', ...settings], directory) });
     writeFiles(node.at('data'), { file: 'content' });
   });
   after(() => node?.[Symbol.asyncDispose]());
@@ -31,7 +35,7 @@ describe('secrets', () => {
     'csi.storage.k8s.io/serviceAccount.tokens': TOKENS,
   });
 
-  function expectNoneShown(answers: readonly Answer[]): void {
+  async function expectNoneShown(answers: readonly Answer[]): Promise<void> {
     const shown = node.plugin.log.map(({ text }) => text).filter((text) => text.includes(MARKER));
     expect(shown, 'log lines').to.deep.equal([]);
     expect(
@@ -43,6 +47,12 @@ describe('secrets', () => {
       .filter((entry) => entry.isFile())
       .map(({ parentPath, name }) => join(parentPath, name));
     for (const file of files) expect(`${file}\n${readFileSync(file, 'utf8')}`).to.not.contain(MARKER);
+    for (const line of commandLines()) expect(line, 'a command line').to.not.contain(MARKER);
+    const serving = node.plugin.log.find(({ text }) => text.includes('serving metrics'));
+    const { address } = JSON.parse(serving?.text ?? '{}') as { address?: string };
+    const metrics = await fetch(`http://${address}/metrics`, { headers: { connection: 'close' } });
+    expect(metrics.status).to.equal(200);
+    expect(await metrics.text(), 'metrics').to.not.contain(MARKER);
   }
 
   it('of calls that succeed', async () => {
@@ -50,13 +60,49 @@ describe('secrets', () => {
     const answers = [await volume.stage(SECRET), await volume.publish(SECRET)];
     expect(answers.map(({ code }) => code)).to.deep.equal(['OK', 'OK']);
     expect(node.records()).to.have.length(2);
-    expectNoneShown([
+    await expectNoneShown([
       ...answers,
       await volume.publish(SECRET),
       await volume.unpublish(),
       await volume.unstage(),
     ]);
-    expectNoneShown([]);
+    await expectNoneShown([]);
+  });
+
+  it('of a volume that programs are started for: an image that is made, checked and grown, and a FUSE helper', async function () {
+    needTool(this, 'bindfs', 'a FUSE helper, whose command line stays');
+    needTool(this, 'mkfs.xfs', 'an image that can grow on every machine');
+    await using image = volumeOn(node, {
+      context: withTokens({
+        type: 'image',
+        source: node.at('image'),
+        fsType: 'xfs',
+        mkfs: 'true',
+        size: '300Mi',
+      }),
+    });
+    await using fuse = volumeOn(node, {
+      context: withTokens({ type: 'fuse.bindfs', source: node.at('data') }),
+    });
+    const answers = [];
+    for (const volume of [image, fuse])
+      answers.push(await volume.stage(SECRET), await volume.publish(SECRET));
+    const request = {
+      ...{ volumeId: image.id, volumePath: image.target, stagingTargetPath: '', volumeCapability: undefined },
+      ...{ capacityRange: { requiredBytes: 400n * 2n ** 20n, limitBytes: 0n }, secrets: SECRET.secrets },
+    };
+    answers.push(await node.ask((rpc) => rpc.nodeExpandVolume(request)));
+    expect(answers.map(({ code }) => code)).to.deep.equal(answers.map(() => 'OK'));
+    expect(commandLines().some((line) => line.includes('bindfs'))).to.equal(true);
+    await expectNoneShown(answers);
+  });
+
+  it('of a plan', () => {
+    const file = node.at('attributes.json');
+    writeFileSync(file, JSON.stringify(withTokens({ source: node.at('data') })));
+    const { stdout, stderr } = run(['plan', '--volume-context', file]);
+    expect(stdout).to.contain('open_tree');
+    expect(`${stdout}${stderr}`).to.not.contain(MARKER);
   });
 
   const failing: readonly (readonly [what: string, context: () => Context, code: Answer['code']])[] = [
@@ -70,7 +116,20 @@ describe('secrets', () => {
       await using volume = volumeOn(node, { context: withTokens(context()) });
       const answer = await volume.stage(SECRET);
       expect(answer).to.include({ code });
-      expectNoneShown([answer]);
+      await expectNoneShown([answer]);
     });
   }
 });
+
+/** Of all processes, as anybody on the node can read them. */
+function commandLines(): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      } catch {
+        return ''; // It has ended meanwhile.
+      }
+    });
+}
