@@ -164,7 +164,13 @@ export const PROT = { PROT_READ: 1, PROT_WRITE: 2 } as const;
 export const MAP = { MAP_PRIVATE: 0x2, MAP_ANONYMOUS: 0x20, MAP_STACK: 0x20000 } as const;
 
 /** prctl(2). */
-export const PR = { PR_SET_PDEATHSIG: 1, PR_GET_DUMPABLE: 3, PR_SET_DUMPABLE: 4 } as const;
+export const PR = {
+  PR_SET_PDEATHSIG: 1,
+  PR_GET_DUMPABLE: 3,
+  PR_SET_DUMPABLE: 4,
+  PR_SET_CHILD_SUBREAPER: 36,
+  PR_SET_NO_NEW_PRIVS: 38,
+} as const;
 
 /** flock(2). */
 export const LOCK = { LOCK_EX: 2, LOCK_NB: 4 } as const;

@@ -209,7 +209,7 @@ export const mmap = syscall(
   pointer,
 );
 export const munmap = syscall('munmap', { x64: 11, arm64: 215 }, [address, long], nothing);
-export const prctl = syscall('prctl', { x64: 157, arm64: 167 }, [oneOf(PR), long], number);
+const prctlCall = syscall('prctl', { x64: 157, arm64: 167 }, [oneOf(PR), long, long, long, long], number);
 
 // --- the user of a thread (filesystem-user.ts) ---
 /** Both answer with the id that held before, whether or not they changed it. */
@@ -283,6 +283,9 @@ export function statx(at: Parameters<typeof statxCall>[0], path: string, flag: n
 export function mountIdOf(at: Fd): bigint {
   return statx(at, '', STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_MNT_ID).mountId;
 }
+
+/** prctl(2) on the calling thread; arguments that an option does not have must be 0. */
+export const prctl = (option: number, argument: number): number => prctlCall(option, argument, 0, 0, 0);
 
 /** Capabilities of this thread as the kernel gives them, for capset() alone. */
 export function capget(): Buffer {

@@ -19,8 +19,14 @@ export interface Helper {
   readonly options: readonly string[];
 }
 
-export function helperArguments({ source, options }: Helper, target: string): string[] {
-  return [...(source === '' ? [] : [source]), target, ...options.flatMap((option) => ['-o', option])];
+/** @param flags of ours, such as `-f` */
+export function helperArguments(
+  { source, options }: Helper,
+  target: string,
+  flags: readonly string[] = [],
+): string[] {
+  const places = [...(source === '' ? [] : [source]), target];
+  return [...flags, ...places, ...options.flatMap((option) => ['-o', option])];
 }
 
 /**

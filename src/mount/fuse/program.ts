@@ -3,6 +3,8 @@
 //   found        by name in a fixed list of directories, never in the caller's PATH
 //   environment  PATH of those directories, HOME, LANG=C, and nothing else
 //   descriptors  /dev/null as input, a bounded memory file for both outputs, and the files that it is given
+//   user         this process's, or an ordinary one, who cannot become another (PR_SET_NO_NEW_PRIVS, which from then on
+//                holds for this thread and what it starts)
 //   place        `/`, a session and process group of its own, so that it can be killed whole, and Ctrl-C passes by
 //   end          awaited with ppoll(2) on a pidfd; libuv reaps it later, when its loop turns
 //
@@ -10,14 +12,23 @@
 // ever, and a pipe that nobody reads blocks it, and one that is closed kills it (SIGPIPE). The file is sealed at its
 // size, so what it writes beyond is refused (EPERM) and costs nothing.
 import { spawn } from 'node:child_process';
-import { accessSync, constants, ftruncateSync, readSync } from 'node:fs';
+import { accessSync, constants, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import path from 'node:path';
-import { AT_FDCWD, CLOSE_RANGE_CLOEXEC, F_ADD_SEALS, F_SEAL, MFD, O, POLL } from '../../sys/constants.ts';
+import { AT_FDCWD, CLOSE_RANGE_CLOEXEC, F_ADD_SEALS, F_SEAL, MFD, O, POLL, PR } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
 import type { Exit, PollEntry } from '../../sys/structs.ts';
-import { addSeals, closeRange, exitOf, memfdCreate, openat, pidfdOpen, poll } from '../../sys/syscalls.ts';
+import {
+  addSeals,
+  closeRange,
+  exitOf,
+  memfdCreate,
+  openat,
+  pidfdOpen,
+  poll,
+  prctl,
+} from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
 
 export const PROGRAM_DIRECTORIES: readonly string[] = [
@@ -54,6 +65,15 @@ export interface Program {
   readonly firstFile?: number;
   /** Its working directory (default `/`). */
   readonly cwd?: string;
+  /** An ordinary user, without other groups and capabilities, nor a way to any (default: as this process). */
+  readonly user?: ProgramUser | undefined;
+  /** Where its output is added, in place of the bounded file: a file that someone else keeps from growing. */
+  readonly output?: string | undefined;
+}
+
+export interface ProgramUser {
+  readonly uid: number;
+  readonly gid: number;
 }
 
 /** A running program. The end of its owner's block lets go of it, and does not end it. */
@@ -71,16 +91,19 @@ const OUTPUT_BYTES = 64 * 1024;
 const SAID_BYTES = 4 * 1024;
 const KILL_WAIT_MS = 1_000;
 
-export function start({ argv, directories, files = [], firstFile = 3, cwd = '/' }: Program): Running {
+export function start(program: Program): Running {
+  const { argv, directories, files = [], firstFile = 3, cwd = '/', user } = program;
   using undo = new DisposableStack();
   using nothing = openat(AT_FDCWD, '/dev/null', O.O_CLOEXEC, 0);
   const fill = Array.from({ length: firstFile - 3 }, () => nothing.number);
-  const output = undo.use(boundedFile());
+  const output = undo.use(program.output === undefined ? boundedFile() : appended(program.output));
   keepDescriptors();
+  if (user !== undefined) prctl(PR.PR_SET_NO_NEW_PRIVS, 1);
   const [file = '', ...args] = argv;
   const child = spawn(file, args, {
     cwd,
-    env: { PATH: directories.join(':'), HOME: home(), LANG: 'C' },
+    env: { PATH: directories.join(':'), HOME: user === undefined ? home() : '/', LANG: 'C' },
+    ...(user && { uid: user.uid, gid: user.gid }),
     stdio: ['ignore', output.number, output.number, ...fill, ...files.map(({ number }) => number)],
     detached: true,
   });
@@ -152,13 +175,22 @@ function boundedFile(): Fd {
   return new Fd(file.release());
 }
 
+function appended(path: string): Fd {
+  return new Fd(openSync(path, constants.O_RDWR | constants.O_APPEND));
+}
+
 function tailOf(file: Fd): string {
   const buffer = Buffer.alloc(OUTPUT_BYTES);
+  const { size } = fstatSync(file.number);
   // By position: the file's own is shared with the program, which writes on from there.
-  readSync(file.number, buffer, 0, buffer.length, 0);
-  const end = buffer.indexOf(0);
-  const written = end === -1 ? buffer : buffer.subarray(0, end);
-  const tail = written.subarray(-SAID_BYTES).toString().trim();
+  const length = readSync(file.number, buffer, 0, buffer.length, Math.max(0, size - buffer.length));
+  const end = buffer.subarray(0, length).indexOf(0);
+  return lastWords(buffer.subarray(0, end === -1 ? length : end));
+}
+
+/** The end of an output, on one line. */
+export function lastWords(output: Buffer): string {
+  const tail = output.subarray(-SAID_BYTES).toString().trim();
   return tail.replace(/\s*\n\s*/g, '; ');
 }
 

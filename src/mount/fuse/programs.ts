@@ -1,5 +1,5 @@
 // What a caller may say about the programs that serve FUSE mounts, and what holds when it says nothing.
-import { PROGRAM_DIRECTORIES } from './program.ts';
+import { PROGRAM_DIRECTORIES, type ProgramUser } from './program.ts';
 
 export interface ProgramOptions {
   /** Where helpers, fusermount3 and mount.fuse3 are looked for, first one first. */
@@ -11,12 +11,21 @@ export interface ProgramOptions {
   readonly mountFuse?: 'never' | 'fallback' | 'always';
   /** How long one operation may wait for programs, in ms (default 30,000). */
   readonly timeoutMs?: number;
+  /** By name: helpers that run as an ordinary user, for whom the mount is made here (descriptor.ts). */
+  readonly users?: Readonly<Record<string, ProgramUser>>;
+  /** Helpers known to be able to (foreground.ts) do not become daemons: their output stays in sight. */
+  readonly foreground?: boolean;
+  /** A file to which the output of helpers is added (default: it is kept for the length of the operation). */
+  readonly output?: string;
 }
 
 /** The same, for one operation that has begun. */
 export interface Programs {
   readonly directories: readonly string[];
   readonly mountFuse: 'never' | 'fallback' | 'always';
+  readonly users: Readonly<Record<string, ProgramUser>>;
+  readonly foreground: boolean;
+  readonly output: string | undefined;
   /** In the time of performance.now(). */
   readonly deadline: number;
 }
@@ -27,6 +36,9 @@ export function beginPrograms(options: ProgramOptions = {}): Programs {
   return {
     directories: options.directories ?? PROGRAM_DIRECTORIES,
     mountFuse: options.mountFuse ?? 'never',
+    users: options.users ?? {},
+    foreground: options.foreground ?? false,
+    output: options.output,
     deadline: performance.now() + (options.timeoutMs ?? PROGRAM_TIMEOUT_MS),
   };
 }
