@@ -3,7 +3,14 @@ import type { RecordKey } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { Mount } from '../mount/mount.ts';
 import type { CallContext } from '../rpc/context.ts';
-import { layerWanted, type Publication, type PublishPlan, planPublish } from '../volume/publish.ts';
+import {
+  layerWanted,
+  mayLock,
+  type Publication,
+  type PublishPlan,
+  planPublish,
+  WITHOUT_FLAGS,
+} from '../volume/publish.ts';
 import { makesTargets, preparationOf } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
 import { type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
@@ -93,16 +100,20 @@ async function placeMounts(
     // What cannot be mapped (NFS, FUSE) is had without showing the group: whether it can write, the pod is told.
     await mount(mountsOf(planPublish(volume, { ...publication, mayMap: false }, layer)));
   }
-  if (volume.idmap.is === 'pod') {
-    undo.defer(async () => {
-      await deps.engine.unmount(
-        { target: placeOf(key.path, deps), all: true, remove: 'directory' },
-        TO_THE_END,
-      );
-    });
-    await requireMappable(volume, key.path, deps, context);
-  }
+  undo.defer(async () => {
+    await deps.engine.unmountRecursive({ target: placeOf(key.path, deps), remove: 'directory' }, TO_THE_END);
+  });
+  if (mayLock(volume, publication)) await unlock(key.path, deps, context);
+  if (volume.idmap.is === 'pod') await requireMappable(volume, key.path, deps, context);
   return 'done';
+}
+
+/** Whether a filesystem is read-only by itself, only the kernel knows of all kinds. */
+async function unlock(path: string, deps: NodeDependencies, context: CallContext): Promise<void> {
+  const target = placeOf(path, deps);
+  const shown = await deps.engine.lookup({ target }, timeoutOf(context));
+  if (shown.is !== 'mount-point' || !shown.mount.superblockOptions.includes('ro')) return;
+  await deps.engine.mountAll({ mounts: [WITHOUT_FLAGS], target }, timeoutOf(context));
 }
 
 interface Mounting {

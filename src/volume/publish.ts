@@ -8,7 +8,7 @@
 //
 // `ro` on a bind does not reach the container, whose runtime binds the volume again with flags of its own: read-only is
 // what has a read-only superblock, or what the request says is `readonly`, on which kubelet makes the container's mount
-// read-only too.
+// read-only too. And what has a read-only superblock has no flags on its mount (WITHOUT_FLAGS).
 import type { Mount } from '../mount/mount.ts';
 import type { UserMapping } from '../userns/mapping.ts';
 import { VolumeError } from './errors.ts';
@@ -35,6 +35,22 @@ export type PublishPlan =
   | { readonly is: 'mounts'; readonly mounts: readonly Mount[] }
   | { readonly is: 'device'; readonly image: string; readonly readOnly: boolean }
   | { readonly is: 'nested'; readonly cover: Mount; readonly nestedDir: string };
+
+/**
+ * Takes `ro`, `nosuid`, `nodev` and `noexec` from the mount of a filesystem that is read-only by itself. A user namespace
+ * locks these flags; runc, which fails to set flags of its own then, takes the superblock for one that it must not
+ * clear, and the container does not start. A pod on the host's ids is not bound by them anyway.
+ */
+export const WITHOUT_FLAGS: Mount = {
+  type: 'none',
+  source: '',
+  options: ['remount', 'bind', 'rw', 'suid', 'dev', 'exec'],
+};
+
+/** Whether that is to be done, should the filesystem turn out to be read-only: where the runtime maps what it mounts. */
+export function mayLock(volume: Volume, { readonly }: Pick<Publication, 'readonly'>): boolean {
+  return !readonly && volume.kind !== 'overlay' && volume.kind !== 'fuse';
+}
 
 /** A nested publish holds nothing of its own but one directory. */
 const COVER_SIZE = '64k';
@@ -84,20 +100,9 @@ function viewOf(volume: Volume, source: string, { terms, ownership, view }: Maki
         source,
         options: ['rbind', 'rprivate', ...terms.options, ...view.map((word) => `r${word}`)],
       };
-    default: {
-      const unlocked = mayBeLocked(volume) ? ['suid', 'dev', 'rw'] : [];
-      const options = ['bind', ...always, ...idmapOptions(ownership), ...unlocked, ...view];
-      return { type: 'bind', source, options };
-    }
+    default:
+      return { type: 'bind', source, options: ['bind', ...always, ...idmapOptions(ownership), ...view] };
   }
-}
-
-/**
- * On a read-only superblock no runtime can clear these flags for a container with a user namespace, which then does not
- * start: they are locked. They would not have held inside of it (the runtime sets its own).
- */
-function mayBeLocked({ kind, idmap }: Volume): boolean {
-  return idmap.is === 'pod' && (kind === 'image' || kind === 'filesystem');
 }
 
 /** What a nested publish is completed with, at `nestedDir` below its target. */
@@ -117,9 +122,8 @@ const viewOptions = ({ readonly, readOnlyMode }: Pick<Publication, 'readonly' | 
   readonly || readOnlyMode ? ['ro'] : [];
 
 /**
- * Shared, unlike all others: what comes below it later shows in the container (mountPropagation: HostToContainer). With
- * nosuid, nodev or noexec on a read-only filesystem no container in a user namespace starts (test/kernel/runc); there is
- * nothing in it for them to hold back.
+ * Shared, unlike all others: what comes below it later shows in the container (mountPropagation: HostToContainer). Made
+ * as WITHOUT_FLAGS would leave it; there is nothing in it for flags to hold back.
  */
 function coverOf({ idmap }: Volume): { cover: Mount; nestedDir: string } {
   const nestedDir = idmap.is === 'pod' ? idmap.nestedDir : 'data';
