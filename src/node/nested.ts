@@ -57,12 +57,14 @@ export function completions({
 
   async function run(record: VolumeRecord, signal: AbortSignal): Promise<void> {
     const outcome = await waitAndComplete(record, signal).catch((error: unknown): Outcome => {
+      // Cut short by its unpublish: nobody waits for it any more.
+      if (signal.aborted) return 'unpublished';
       tell(
         record,
         'NestedVolumeFailed',
         `the volume is not there: ${error instanceof Error ? error.message : error}`,
       );
-      return signal.aborted ? 'unpublished' : 'failed';
+      return 'failed';
     });
     deps().metrics.count('csi_idmap_userns_record_waits_total', { outcome });
     log.info('a nested volume', { volume: record.volumeId, target: record.path, outcome });

@@ -1,6 +1,6 @@
 // What a volume promises, kept inside of containers: read-only, no setuid programs where that can hold, and never an
 // empty directory in the place of a volume that is not there yet.
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { can, LIBRARIES } from '../kernel/runc/containers.ts';
@@ -140,7 +140,8 @@ describe('promises of volumes, in containers', () => {
     expect(told(await pod.run({ script }))).to.match(
       /^\/v:\ndata\n\n\/v\/data:\n(.*Read-only file system\nimpossible\n?){2}$/,
     );
-    await pod.record();
+    pod.record();
+    await pod.completed();
     expect(told(await pod.run({ script: 'echo new >/v/data/new; ls /v/data' }))).to.equal('below\nfile\nnew');
   });
 
@@ -154,9 +155,26 @@ describe('promises of volumes, in containers', () => {
       more: [{ source: at('signals'), destination: '/signals' }],
     });
     await eventually('the container is up', () => existsSync(at('signals', 'up')));
-    await pod.record();
+    pod.record();
+    await pod.completed();
     writeFiles(at('signals'), { mounted: '' });
     expect(told(await running)).to.equal('possible');
+  });
+
+  it('a pod whose nested volume is unpublished before it comes is told of no failure', async () => {
+    const at = dataSet();
+    {
+      await using pod = await node.pod(runtime, early, nested(at));
+      rmSync(at('data'), { recursive: true });
+      pod.record();
+      const isTried = () => node.node.plugin.log.some(({ text }) => text.includes('it is tried again'));
+      await eventually('a try has failed', isTried);
+    }
+    // One that comes after whatever was to be told.
+    const group: PodSpec = { hostUsers: false, fsGroup: 3000 };
+    await using _pod = await node.pod(runtime, group, { context: { source: at('upper') } });
+    await eventually('the Event of another pod', () => node.events.includes('FsGroupCannotWrite'));
+    expect(node.events).to.not.include('NestedVolumeFailed');
   });
 });
 

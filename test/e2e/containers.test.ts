@@ -9,7 +9,7 @@ import { bareRuntime } from '../support/bare-runtime.ts';
 import type { Runtime } from '../support/container.ts';
 import { type FileSpec, ownerOf, writeFiles } from '../support/fixtures.ts';
 import { makeImage } from '../support/images.ts';
-import { needTool } from '../support/need.ts';
+import { needRoot, needTool } from '../support/need.ts';
 import { runc } from '../support/runc.ts';
 import { type Pod, type PodNode, startPodNode, type VolumeOfPod } from './containers.ts';
 
@@ -200,23 +200,12 @@ const RUNTIMES = [
 
 describe('containers of pods', () => {
   let node: PodNode;
-  const runtimes = new Map<string, Runtime>();
 
   before(async function () {
-    this.timeout('10m'); // The first run of a checkout builds the runtime.
-    for (const { name, start } of RUNTIMES) runtimes.set(name, await start(this));
+    needRoot(this, 'the plugin mounts');
     node = await startPodNode();
   });
-  after(async () => {
-    await node?.[Symbol.asyncDispose]();
-    for (const runtime of runtimes.values()) runtime[Symbol.dispose]();
-  });
-
-  const runtimeNamed = (name: string): Runtime => {
-    const runtime = runtimes.get(name);
-    if (runtime === undefined) throw new Error(`there is no runtime ${name}`);
-    return runtime;
-  };
+  after(() => node?.[Symbol.asyncDispose]());
 
   function dataSet(): At {
     mkdirSync(node.node.at('data'), { recursive: true });
@@ -226,15 +215,22 @@ describe('containers of pods', () => {
     return (...names) => join(directory, ...names);
   }
 
-  for (const { name, ofHost } of RUNTIMES) {
+  for (const { name, start, ofHost } of RUNTIMES) {
     describe(`by ${name}`, () => {
+      let runtime: Runtime;
+      before(async function () {
+        this.timeout('10m'); // The first run of a checkout builds the runtime.
+        runtime = await start(this);
+      });
+      after(() => runtime?.[Symbol.dispose]());
+
       for (const kind of KINDS) {
         for (const [index, spec] of PODS.entries()) {
           if (spec.hostUsers && !ofHost) continue;
           const group = 'fsGroup' in spec ? ', fsGroup' : '';
           it(`${kind.title}; hostUsers: ${spec.hostUsers}${group}`, async function () {
             const at = dataSet();
-            await using pod = await node.pod(runtimeNamed(name), spec, kind.volume(at, this));
+            await using pod = await node.pod(runtime, spec, kind.volume(at, this));
             expect(await found(pod, kind, at, 'fsGroup' in spec)).to.deep.equal(kind.cells[index]);
           });
         }

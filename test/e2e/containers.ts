@@ -26,8 +26,10 @@ export interface VolumeOfPod {
 }
 
 export interface Pod extends AsyncDisposable {
-  /** Writes kubelet's record of the user namespace, and waits for the volume to be complete. */
-  record(): Promise<void>;
+  /** Writes kubelet's record of the user namespace. */
+  record(): void;
+  /** Waits for a nested volume to be there. */
+  completed(): Promise<void>;
   /** Runs a container with the volume at /v. */
   run(container: ContainerOfPod): Promise<ContainerOutcome>;
 }
@@ -40,6 +42,8 @@ export interface ContainerOfPod extends Pick<ContainerSpec, 'script' | 'uid' | '
 
 export interface PodNode extends AsyncDisposable {
   readonly node: TestNode;
+  /** Reasons of the Events that the driver has sent. */
+  readonly events: readonly string[];
   /** A pod whose volume is published, and more when it has been recorded. */
   pod(runtime: Runtime, spec: PodSpec, volume: VolumeOfPod): Promise<Pod>;
 }
@@ -48,8 +52,12 @@ export async function startPodNode(): Promise<PodNode> {
   await using making = new AsyncDisposableStack();
   const api = making.use(await startApiServer());
   const pods = new Map<string, { uid: string; hostUsers: boolean }>();
+  const events: string[] = [];
   api.behaviour = (call) => {
-    if (call.method !== 'GET') return { status: 201, body: {} };
+    if (call.method !== 'GET') {
+      events.push(call.body.reason);
+      return { status: 201, body: {} };
+    }
     const pod = pods.get(call.path.split('/').at(-1) ?? '');
     if (pod === undefined) return { status: 404, body: {} };
     return { status: 200, body: { metadata: { uid: pod.uid }, spec: { hostUsers: pod.hostUsers } } };
@@ -67,6 +75,7 @@ export async function startPodNode(): Promise<PodNode> {
   let count = 0;
   return {
     node,
+    events,
     async pod(runtime, spec, volume) {
       const name = `pod-${++count}`;
       const pod = podOn(node, name);
@@ -97,18 +106,19 @@ async function startPod(
   const volumeContext = { ...volume.context, ...pod.info };
   const request = { targetPath, readonly: readOnly, volumeCapability, volumeContext };
   expectOk(await volume.publish(request));
-  const record = async () => {
-    pod.record();
-    const isWaiting = ({ text }: NodeRecord) => {
-      const { path, state } = JSON.parse(text);
-      return path === targetPath && state === 'waiting';
-    };
-    await eventually('the volume is complete', () => !node.records().some(isWaiting));
+  const isWaiting = ({ text }: NodeRecord) => {
+    const { path, state } = JSON.parse(text);
+    return path === targetPath && state === 'waiting';
   };
-  if (!hostUsers && recorded) await record();
+  const completed = () => eventually('the volume is complete', () => !node.records().some(isWaiting));
+  if (!hostUsers && recorded) {
+    pod.record();
+    await completed();
+  }
   const made = making.move();
   return {
-    record,
+    record: () => pod.record(),
+    completed,
     run: ({ mount = {}, more = [], ...container }) =>
       runtime.run({
         ...container,
