@@ -65,6 +65,7 @@ withKernelFlags(program.command('plan'))
   .option(...typeFlag)
   .option(...optionFlag, collectOptions)
   .option('--volume-context <file>', 'volumeAttributes as a JSON object')
+  .option('--policy <file>', 'whether the volume may be had, by this policy (default: the built-in one)')
   .option(...jsonFlag)
   .addHelpText('after', examples('plan'))
   .action(async (source, target, flags) => {
@@ -92,6 +93,7 @@ program
 program
   .command('doctor')
   .description('say what this kernel and machine support, and what is missing for what')
+  .option('--policy <file>', 'say also what this policy allows, or what is wrong with it')
   .option(...jsonFlag)
   .action(async (flags) => {
     const { doctorCommand } = await import('./cli/doctor.ts');

@@ -7,6 +7,7 @@ import { kubernetesApi } from './kubernetes/api.ts';
 import { podEvents } from './kubernetes/events.ts';
 import { podLookup } from './kubernetes/pods.ts';
 import { processEngine } from './mount/engine/processes.ts';
+import { authorization } from './node/authorization.ts';
 import type { NodeDependencies } from './node/dependencies.ts';
 import { volumeLocks } from './node/locks.ts';
 import { completions } from './node/nested.ts';
@@ -15,7 +16,9 @@ import { nodeHandlers } from './node/service.ts';
 import { serveHttp } from './observe/http.ts';
 import type { Logger } from './observe/logger.ts';
 import { type LabelsOf, type Metrics, noMetrics } from './observe/metrics.ts';
-import { authorize } from './policy/policy.ts';
+import { DEFAULT_POLICY } from './policy/default.ts';
+import { watchPolicy } from './policy/file.ts';
+import type { Policy } from './policy/policy.ts';
 import { keepRegistered } from './registration/registration.ts';
 import { IdentityService, NodeService } from './rpc/generated/csi.ts';
 import { serveUnix } from './rpc/server.ts';
@@ -33,6 +36,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   let isRegistered = () => config.registration === 'off';
   // First, and so the last to end: it tells whether the rest is there.
   const metrics = await startMetrics(config, { isReady: () => ready && isRegistered(), log, started });
+  const policy = startPolicy(config, { log, started });
   const journal = started.use(
     await openJournal({
       stateDir: config.stateDir,
@@ -71,7 +75,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     pods: podLookup({ api }),
     events,
     metrics,
-    authorize: (volume) => authorize(volume),
+    authorize: authorization({ policy, journal, directories: [config.kubeletDir, config.stateDir] }),
     completions: nested,
   };
   const node = nodeHandlers(deps);
@@ -129,6 +133,22 @@ async function startMetrics(
   const metrics = prometheusMetrics();
   started.use(await serveHttp({ address, metrics, isReady, log }));
   return metrics;
+}
+
+/** @throws Error when the file is missing or wrong: fail closed */
+function startPolicy(
+  { policyFile: file }: Config,
+  { log, started }: Pick<MetricsOptions, 'log' | 'started'>,
+): () => Policy {
+  if (file === undefined) return () => DEFAULT_POLICY;
+  const watched = started.use(
+    watchPolicy({
+      file,
+      onChange: ({ rules }) => log.info('the policy has changed', { file, rules: rules.length }),
+      onProblem: (problem) => log.error('the policy cannot be read', { file, problem }),
+    }),
+  );
+  return watched.current;
 }
 
 type MountLabels = LabelsOf<'csi_idmap_mounts'>;

@@ -3,12 +3,14 @@
 import { OPTIONS, variableOf } from '../../src/config.ts';
 import { REASONS } from '../../src/node/reasons.ts';
 import { METRICS } from '../../src/observe/metrics.ts';
+import { DEFAULT_POLICY_TEXT } from '../../src/policy/default.ts';
 import { FEATURES } from '../../src/sys/features.ts';
 import { head, table } from './markdown.ts';
 import { volumeContextPage, volumeContextSchema } from './volume-context.ts';
 
 const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
+  'docs/default-policy.yaml': () => DEFAULT_POLICY_TEXT,
   'docs/errors.md': errorsPage,
   'docs/kernel-features.md': kernelFeaturesPage,
   'docs/metrics.md': metricsPage,

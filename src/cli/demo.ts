@@ -9,7 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { kernelHere } from '../mount/kernel.ts';
 import { readMountinfo } from '../mount/mountinfo.ts';
 import { describeStep, plan } from '../mount/plan.ts';
-import { authorize } from '../policy/policy.ts';
+import { authorize } from '../policy/authorize.ts';
+import { DEFAULT_POLICY } from '../policy/default.ts';
 import { type Client, connect } from '../rpc/client.ts';
 import {
   IdentityService,
@@ -45,7 +46,8 @@ export async function demoCommand(): Promise<void> {
     const context = contextOf(['/layers/site', '/layers/model', '/layers/base'], '/pod-a', MAPPINGS.A);
     const kernel = kernelHere({ untried: 'available' });
     const volume = readVolumeContext(context);
-    const { mounts } = planStage(volume, { terms: authorize(volume), group: undefined, readOnly: false });
+    const terms = authorize(DEFAULT_POLICY, volume, { volumesOfNamespace: 0, forbidden: [] });
+    const { mounts } = planStage(volume, { terms, group: undefined, readOnly: false });
     for (const step of mounts.flatMap((mount) => plan(mount, kernel))) say(`  ${describeStep(step)}`);
     return;
   }

@@ -1,10 +1,20 @@
-// `doctor`: what this kernel and machine support, and what is missing for what. Exit status 1 when something is missing
-// for which there is no other way.
+// `doctor`: what this kernel and machine support, and what is missing for what; with a policy file, what it allows. Exit
+// status 1 when something is missing for which there is no other way, or the file is no policy.
 import { release } from 'node:os';
+import { describePolicy } from '../policy/describe.ts';
+import { readPolicyFile } from '../policy/file.ts';
 import { FEATURES, type FeatureName, probeFeature } from '../sys/features.ts';
 import { table } from './table.ts';
 
-export function doctorCommand({ json }: { readonly json?: boolean }): void {
+export interface DoctorFlags {
+  readonly json?: boolean;
+  /** A file. */
+  readonly policy?: string;
+}
+
+/** @throws Error naming the policy file and all that is wrong with it */
+export function doctorCommand({ json, policy: file }: DoctorFlags): void {
+  const policy = file === undefined ? undefined : describePolicy(readPolicyFile(file).policy);
   const names = Object.keys(FEATURES) as FeatureName[];
   const findings = names.map((name) => {
     const { since, neededFor, without, how, essential } = FEATURES[name];
@@ -12,7 +22,7 @@ export function doctorCommand({ json }: { readonly json?: boolean }): void {
   });
   if (json) {
     console.log(
-      JSON.stringify({ kernel: release(), architecture: process.arch, features: findings }, null, 2),
+      JSON.stringify({ kernel: release(), architecture: process.arch, features: findings, policy }, null, 2),
     );
   } else {
     console.log(
@@ -24,6 +34,7 @@ export function doctorCommand({ json }: { readonly json?: boolean }): void {
       const found = finding.here === 'yes' ? '' : `\n  found: ${finding.because}`;
       console.log(`\n${finding.name}\n  probed by ${finding.how}${found}\n  without it: ${finding.without}`);
     }
+    if (policy !== undefined) console.log(`\npolicy ${file}\n\n${policy}`);
   }
   if (findings.some(({ here, essential }) => essential && here === 'no')) process.exitCode = 1;
 }

@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 import { type Kernel, kernelHere } from '../mount/kernel.ts';
 import type { Mount } from '../mount/mount.ts';
 import { describeStep, plan } from '../mount/plan.ts';
-import { authorize } from '../policy/policy.ts';
+import { authorize } from '../policy/authorize.ts';
+import { DEFAULT_POLICY } from '../policy/default.ts';
+import { readPolicyFile } from '../policy/file.ts';
 import { readVolumeContext } from '../volume/context.ts';
 import {
   layerWanted,
@@ -19,13 +21,17 @@ import { type KernelFlags, kernelOptionsOf, type MountFlags, mountOf } from './o
 
 export interface PlanFlags extends MountFlags, KernelFlags {
   readonly volumeContext?: string;
+  /** The file that says whether the volume may be had; without one the built-in policy does. */
+  readonly policy?: string;
   readonly json?: boolean;
 }
 
 export function planCommand(source: string | undefined, target: string | undefined, flags: PlanFlags): void {
   const kernel = kernelHere({ ...kernelOptionsOf(flags), untried: 'available' });
   const parts =
-    flags.volumeContext === undefined ? [onePart(source, target, flags)] : volumeParts(flags.volumeContext);
+    flags.volumeContext === undefined
+      ? [onePart(source, target, flags)]
+      : volumeParts(flags.volumeContext, flags.policy);
   if (flags.json) {
     console.log(
       JSON.stringify(parts.map(({ title, mounts }) => ({ title, steps: mounts.flatMap(stepsOn(kernel)) }))),
@@ -52,10 +58,25 @@ function onePart(source: string | undefined, target: string | undefined, flags: 
   return { title: `${flags.types ?? 'bind'} at ${target}`, mounts: [mountOf(source, flags)] };
 }
 
+/** What kubelet adds for an inline volume, where the file does not say it. */
+const SOME_POD = {
+  'csi.storage.k8s.io/pod.name': 'pod',
+  'csi.storage.k8s.io/pod.uid': 'pod',
+  'csi.storage.k8s.io/pod.namespace': 'default',
+  'csi.storage.k8s.io/serviceAccount.name': 'default',
+};
+
+/** Where it is on nearly every node. */
+const KUBELET_DIR = '/var/lib/kubelet';
+
 /** The file holds volumeAttributes as a JSON object. */
-function volumeParts(file: string): Part[] {
-  const volume = readVolumeContext(readAttributes(file));
-  const terms = authorize(volume);
+function volumeParts(file: string, policyFile: string | undefined): Part[] {
+  const attributes = readAttributes(file);
+  const volume = readVolumeContext(
+    attributes['csi.storage.k8s.io/ephemeral'] === 'true' ? { ...SOME_POD, ...attributes } : attributes,
+  );
+  const policy = policyFile === undefined ? DEFAULT_POLICY : readPolicyFile(policyFile).policy;
+  const terms = authorize(policy, volume, { volumesOfNamespace: 0, forbidden: [KUBELET_DIR] });
   const stagingPath = volume.inline ? undefined : 'STAGING';
   const staged = planStage(volume, { terms, group: undefined, readOnly: false }).mounts;
   const publication: Publication = {

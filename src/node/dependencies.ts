@@ -7,9 +7,8 @@ import type { PodLookup } from '../kubernetes/pods.ts';
 import type { Engine } from '../mount/engine.ts';
 import type { TargetSpec } from '../mount/target.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import type { Grant } from '../policy/policy.ts';
 import type { CallContext } from '../rpc/context.ts';
-import type { Volume } from '../volume/volume.ts';
+import type { Authorize } from './authorization.ts';
 import type { VolumeLocks } from './locks.ts';
 import type { Completions } from './nested.ts';
 
@@ -28,8 +27,7 @@ export interface NodeDependencies {
   readonly pods: PodLookup;
   readonly events: PodEvents;
   readonly metrics: Metrics;
-  /** @throws PolicyError */
-  readonly authorize: (volume: Volume) => Grant;
+  readonly authorize: Authorize;
   readonly completions: Completions;
 }
 

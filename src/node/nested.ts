@@ -20,6 +20,7 @@ import { type NodeDependencies, placeOf, TO_THE_END } from './dependencies.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
 import { NodeError } from './reasons.ts';
 import { isReaderMode } from './request.ts';
+import { helpersOf } from './volume-request.ts';
 
 export interface Completions extends AsyncDisposable {
   /** Goes on until the volume of this `waiting` record is complete, or never will be. */
@@ -168,9 +169,9 @@ export async function complete(
     fsType: request.fsType,
   });
   if (!isNested(volume) || volume.idmap.is !== 'pod') throw new Error('the record is not of a nested volume');
-  const grant = deps.authorize(volume);
   const { readonly, fsGroup: group } = request;
   const readOnlyMode = isReaderMode(request.accessMode);
+  const grant = deps.authorize(volume, { volumeId: record.volumeId, readOnly: readonly || readOnlyMode });
   const wanted = layerWanted(volume, { readonly, terms: grant });
   const done = { ...record, state: 'done', layer: wanted !== undefined } as const;
   const place = placeOf(path.join(target, volume.idmap.nestedDir), deps);
@@ -182,7 +183,7 @@ export async function complete(
   const layer = await ensureLayer({ volume, key: record, wanted, ownership, grant, undo }, deps, TO_THE_END);
   const mounts = planCompletion(volume, { terms: grant, readonly, readOnlyMode, group }, mapping, layer);
   const sourceRoots = rootsWith(layer, { key: record, grant }, deps);
-  await deps.engine.mountAll({ mounts, target: place, sourceRoots }, TO_THE_END);
+  await deps.engine.mountAll({ mounts, target: place, sourceRoots, ...helpersOf(grant) }, TO_THE_END);
   undo.defer(async () => {
     await deps.engine.unmount({ target: place }, TO_THE_END);
   });

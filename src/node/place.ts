@@ -2,6 +2,8 @@
 import type { RecordKey } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { Mount } from '../mount/mount.ts';
+import type { SourceRoot } from '../mount/source.ts';
+import type { Grant } from '../policy/policy.ts';
 import type { CallContext } from '../rpc/context.ts';
 import {
   layerWanted,
@@ -17,10 +19,10 @@ import { type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './depende
 import { ensureLayer, rootsWith } from './layer.ts';
 import { userNamespaceOf } from './pod-ids.ts';
 import { prepare } from './prepare.ts';
-import type { VolumeRequest } from './volume-request.ts';
+import { type GrantedRequest, helpersOf } from './volume-request.ts';
 
 export interface Placing<P extends PublishPlan = PublishPlan> {
-  readonly asked: VolumeRequest;
+  readonly asked: GrantedRequest;
   readonly publication: Publication;
   readonly plan: P;
   readonly key: RecordKey;
@@ -92,7 +94,7 @@ async function placeMounts(
   const layer = await ensureLayer({ volume, key, wanted, ownership, grant, undo }, deps, timeoutOf(context));
   const sourceRoots = rootsWith(layer, { key, grant }, deps);
   const mount = (mounts: readonly Mount[]) =>
-    mountAt(key.path, { volume, mounts, publication, sourceRoots }, deps, context);
+    mountAt(key.path, { volume, mounts, publication, sourceRoots, grant }, deps, context);
   try {
     await mount(mountsOf(planPublish(volume, publication, layer)));
   } catch (error) {
@@ -120,12 +122,13 @@ interface Mounting {
   readonly volume: Volume;
   readonly mounts: readonly Mount[];
   readonly publication: Publication;
-  readonly sourceRoots: VolumeRequest['grant']['sourceRoots'];
+  readonly sourceRoots: readonly SourceRoot[];
+  readonly grant: Grant;
 }
 
 async function mountAt(
   path: string,
-  { volume, mounts, publication: { stagingPath }, sourceRoots }: Mounting,
+  { volume, mounts, publication: { stagingPath }, sourceRoots, grant }: Mounting,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<void> {
@@ -136,6 +139,7 @@ async function mountAt(
       ...{ mounts, target: placeOf(path, deps), expectEmpty: true, create: 'directory' },
       sourceRoots: isView ? [{ path: deps.kubeletDir }] : sourceRoots,
       createTargets: makesTargets(volume),
+      ...helpersOf(grant),
     },
     timeoutOf(context),
   );

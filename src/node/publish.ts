@@ -22,7 +22,7 @@ import {
   requirePath,
   requireVolumeId,
 } from './request.ts';
-import { describeVolume, readVolumeRequest } from './volume-request.ts';
+import { describeVolume, grant, readVolumeRequest } from './volume-request.ts';
 
 export async function nodePublishVolume(
   request: NodePublishVolumeRequest,
@@ -31,17 +31,21 @@ export async function nodePublishVolume(
 ): Promise<NodePublishVolumeResponse> {
   const volumeId = requireVolumeId(request.volumeId);
   const path = requirePath(request.targetPath, 'target_path');
-  const asked = readVolumeRequest(request.volumeContext, request.volumeCapability, deps);
-  const { volume, capability, grant } = asked;
+  const asked = readVolumeRequest(request, deps);
+  const { volume, capability } = asked;
   const { accessMode, group } = capability;
   const { readonly } = request;
+  const key = { kind: 'publish', volumeId, path } as const;
   const stagingPath = volume.inline ? undefined : requireStagingPath(request.stagingTargetPath);
+  const print = fingerprint({ volumeContext: request.volumeContext, capability, readonly, stagingPath });
+  const granted = await grant(asked, { key, fingerprint: print, readonly }, deps, context);
+  if (granted === undefined) return {};
   if (volume.idmap.is === 'pod') requirePodOfTarget(volume, path, deps);
   const nested = isNested(volume);
   using _lock = deps.locks.take(volumeId, path);
   const mayMap = nested || (await mayMapFor(volume, group, deps));
   const publication: Publication = {
-    ...{ terms: grant, stagingPath, readonly, readOnlyMode: isReaderMode(accessMode), group, mayMap },
+    ...{ terms: granted.grant, stagingPath, readonly, readOnlyMode: isReaderMode(accessMode), group, mayMap },
   };
   // Refused before anything is done, and before its layer is made.
   const plan = planPublish(volume, publication);
@@ -50,12 +54,11 @@ export async function nodePublishVolume(
   }
   refuseSecondTarget(volumeId, path, accessMode, deps);
   const { pod } = volume;
-  const key = { kind: 'publish', volumeId, path } as const;
   const record = await ensurePlaced(
     {
       key,
       fields: {
-        fingerprint: fingerprint({ volumeContext: request.volumeContext, capability, readonly, stagingPath }),
+        fingerprint: print,
         accessMode,
         shape: shapeOf(volume, plan),
         volume: describeVolume(volume),
@@ -71,7 +74,7 @@ export async function nodePublishVolume(
           },
         }),
       },
-      make: (undo) => place({ asked, publication, plan, key, undo }, deps, context),
+      make: (undo) => place({ asked: granted, publication, plan, key, undo }, deps, context),
     },
     deps,
     context,

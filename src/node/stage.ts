@@ -6,7 +6,7 @@ import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
 import { ensurePlaced } from './mounted.ts';
 import { prepare } from './prepare.ts';
 import { fingerprint, isReaderMode, requirePath, requireVolumeId } from './request.ts';
-import { describeVolume, readVolumeRequest } from './volume-request.ts';
+import { describeVolume, grant, helpersOf, readVolumeRequest } from './volume-request.ts';
 
 export async function nodeStageVolume(
   request: NodeStageVolumeRequest,
@@ -15,20 +15,22 @@ export async function nodeStageVolume(
 ): Promise<NodeStageVolumeResponse> {
   const volumeId = requireVolumeId(request.volumeId);
   const path = requirePath(request.stagingTargetPath, 'staging_target_path');
-  const { volume, capability, grant } = readVolumeRequest(
-    request.volumeContext,
-    request.volumeCapability,
-    deps,
-  );
+  const asked = readVolumeRequest(request, deps);
+  const { volume, capability } = asked;
+  const key = { kind: 'stage', volumeId, path } as const;
+  const print = fingerprint({ volumeContext: request.volumeContext, capability });
+  const granted = await grant(asked, { key, fingerprint: print, readonly: false }, deps, context);
+  if (granted === undefined) return {};
+  const { sourceRoots } = granted.grant;
   const { accessMode, group } = capability;
-  const { before, mounts } = planStage(volume, { terms: grant, group, readOnly: isReaderMode(accessMode) });
-  const { sourceRoots } = grant;
+  const readOnly = isReaderMode(accessMode);
+  const { before, mounts } = planStage(volume, { terms: granted.grant, group, readOnly });
   using _lock = deps.locks.take(volumeId, path);
   await ensurePlaced(
     {
-      key: { kind: 'stage', volumeId, path },
+      key,
       fields: {
-        fingerprint: fingerprint({ volumeContext: request.volumeContext, capability }),
+        fingerprint: print,
         accessMode,
         shape: mounts.length === 0 ? 'nothing' : volume.kind === 'mounts' ? 'tree' : 'mount',
         volume: describeVolume(volume),
@@ -40,7 +42,10 @@ export async function nodeStageVolume(
         if (mounts.length === 0) return 'done';
         const target = placeOf(path, deps);
         await deps.engine.mountAll(
-          { mounts, target, sourceRoots, expectEmpty: true, createTargets: makesTargets(volume) },
+          {
+            ...{ mounts, target, sourceRoots, expectEmpty: true, createTargets: makesTargets(volume) },
+            ...helpersOf(granted.grant),
+          },
           timeoutOf(context),
         );
         return 'done';

@@ -1,24 +1,37 @@
 // What stage and publish read alike: the volume that is asked for, and whether its author may have it. Nothing has
 // touched the node by then.
-import type { Grant } from '../policy/policy.ts';
+import type { RecordKey } from '../journal/record.ts';
+import { PROGRAM_DIRECTORIES } from '../mount/fuse/program.ts';
+import type { MountRequest } from '../mount/operations.ts';
+import { type Grant, PolicyError } from '../policy/policy.ts';
+import type { CallContext } from '../rpc/context.ts';
 import type { VolumeCapability } from '../rpc/generated/csi.ts';
 import { readVolumeContext, type VolumeContext } from '../volume/context.ts';
 import type { Volume } from '../volume/volume.ts';
 import type { NodeDependencies } from './dependencies.ts';
+import { isThere } from './mounted.ts';
 import { NodeError } from './reasons.ts';
-import { type Capability, requireCapability } from './request.ts';
+import { type Capability, isReaderMode, requireCapability } from './request.ts';
 
 export interface VolumeRequest {
   readonly volume: Volume;
   readonly capability: Capability;
+}
+
+export interface GrantedRequest extends VolumeRequest {
   readonly grant: Grant;
 }
 
-/** @throws NodeError, VolumeError, PolicyError */
+/** What both requests have. */
+interface Asking {
+  readonly volumeContext: VolumeContext;
+  readonly volumeCapability: VolumeCapability | undefined;
+}
+
+/** @throws NodeError, VolumeError */
 export function readVolumeRequest(
-  context: VolumeContext,
-  volumeCapability: VolumeCapability | undefined,
-  deps: Pick<NodeDependencies, 'authorize' | 'fsgroup'>,
+  { volumeContext, volumeCapability }: Asking,
+  deps: Pick<NodeDependencies, 'fsgroup'>,
 ): VolumeRequest {
   const capability = requireCapability(volumeCapability);
   if (capability.group !== undefined && deps.fsgroup === 'kubelet') {
@@ -27,8 +40,44 @@ export function readVolumeRequest(
       'volume_mount_group is not supported: the plugin does not advertise it (--fsgroup kubelet)',
     );
   }
-  const volume = readVolumeContext(context, capability);
-  return { volume, capability, grant: deps.authorize(volume) };
+  return { volume: readVolumeContext(volumeContext, capability), capability };
+}
+
+export interface Granting {
+  readonly key: RecordKey;
+  readonly fingerprint: string;
+  /** The request's; its access mode counts too. */
+  readonly readonly: boolean;
+}
+
+/**
+ * The request with its terms. Undefined when the policy refuses what is there by this very request: kubelet asks again
+ * for the volumes of running pods, and would take a refusal for "nothing is mounted".
+ * @throws PolicyError
+ */
+export async function grant(
+  asked: VolumeRequest,
+  { key, fingerprint, readonly }: Granting,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<GrantedRequest | undefined> {
+  const { volume, capability } = asked;
+  const readOnly = readonly || isReaderMode(capability.accessMode);
+  try {
+    return { ...asked, grant: deps.authorize(volume, { volumeId: key.volumeId, readOnly }) };
+  } catch (error) {
+    const record = deps.journal.find(key);
+    if (!(error instanceof PolicyError) || record?.fingerprint !== fingerprint) throw error;
+    if (!(await isThere(record, deps, context))) throw error;
+    context.log.warn('the policy refuses what was mounted under an earlier one', { problem: error.message });
+    return undefined;
+  }
+}
+
+/** Where FUSE helpers are looked for, if the policy says. */
+export function helpersOf({ programDirectories }: Grant): Pick<MountRequest, 'programs'> {
+  if (programDirectories.length === 0) return {};
+  return { programs: { directories: [...programDirectories, ...PROGRAM_DIRECTORIES] } };
 }
 
 /** What the journal keeps of a volume, for people and for a later start. */

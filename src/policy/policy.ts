@@ -1,38 +1,107 @@
-// Who may mount what. Fails closed: what no rule allows is refused.
-//
-//   class        author           may
-//   persistent   administrator    every type; options of policy/options.ts
-//   inline       author of a pod  tmpfs without an ID mapping: nothing of the node is reachable through it
+// What a policy is once its file has been read (read.ts): rules, of which one must allow all of a volume
+// (authorize.ts). Fails closed: what no rule allows is refused.
 import type { SourceRoot } from '../mount/source.ts';
-import type { Volume } from '../volume/volume.ts';
-import { optionProblem } from './options.ts';
+import type { Idmap, Writable } from '../volume/volume.ts';
+import type { Terms } from '../volume/whole.ts';
 
+export interface Policy {
+  readonly version: 1;
+  readonly rules: readonly Rule[];
+}
+
+/** Who wrote the volume: the author of a pod, or an administrator as a PersistentVolume. */
+export type VolumeClass = 'inline' | 'persistent';
+
+/** A glob or a regular expression as the file has it, and what it matches: always a whole text. */
+export interface Pattern {
+  readonly text: string;
+  readonly regex: RegExp;
+}
+
+export interface Rule {
+  /** As messages name it: `rule tenants (rules[1])`. */
+  readonly label: string;
+  readonly class: VolumeClass;
+  /** Undefined: all. */
+  readonly namespaces: readonly Pattern[] | undefined;
+  /** `name` or `namespace/name`; undefined: all. */
+  readonly serviceAccounts: readonly Pattern[] | undefined;
+  /** As authors name them: `overlay`, `ext4`, `fuse.sshfs`. */
+  readonly types: readonly Pattern[];
+  /** Filesystems of images; `auto` is one that is not named. */
+  readonly fsTypes: readonly Pattern[];
+  readonly roots: readonly Root[];
+  readonly writable: readonly Writable['is'][];
+  /** Sources are only shown by mounts that are read-only by their superblock, which holds in a container. */
+  readonly readOnlyViewsOnly: boolean;
+  /** By type, then by name; the value's pattern, or undefined for an option without one. */
+  readonly options: ReadonlyMap<string, AllowedOptions>;
+  readonly flags: readonly Flag[];
+  /** SELinux labels that `context=` may give. */
+  readonly contexts: readonly Pattern[];
+  /** FUSE helpers by name. */
+  readonly helpers: ReadonlyMap<string, HelperRule>;
+  /** Sources that are no paths (servers), by type. */
+  readonly sources: ReadonlyMap<string, readonly Pattern[]>;
+  readonly idmap: IdmapRule;
+  /** Of tmpfs and of ephemeral layers, in bytes. */
+  readonly sizeLimit: { readonly default: number | undefined; readonly max: number | undefined };
+  /** Of images that are made, in bytes. */
+  readonly size: { readonly max: number | undefined };
+  readonly mkfs: boolean;
+  /** Block devices of the node as sources. */
+  readonly devices: boolean;
+  /** Images as block devices of the pod. */
+  readonly block: boolean;
+  /** Of one namespace on this node. */
+  readonly maxVolumes: number | undefined;
+}
+
+export type AllowedOptions = ReadonlyMap<string, Pattern | undefined>;
+
+/** What a mount may have when its author asks for it; without them it is nosuid, nodev, noexec. */
+export type Flag = 'suid' | 'dev' | 'exec';
+
+export interface Root {
+  /** May hold `${namespace}` and `${serviceAccount}`. */
+  readonly path: string;
+  readonly access: 'read-only' | 'read-write';
+  /** A filesystem must be mounted there, or nothing below it is used. */
+  readonly requireMountpoint: boolean;
+  /** Nobody but administrators writes below it, so that overlays may follow what its files say. */
+  readonly trusted: boolean;
+}
+
+export interface HelperRule {
+  /** For sources that are no paths; paths go by roots. */
+  readonly sources: readonly Pattern[];
+  readonly options: AllowedOptions;
+  /** Where the program is; undefined for the usual directories. */
+  readonly program: string | undefined;
+}
+
+export interface IdmapRule {
+  readonly kinds: readonly Exclude<Idmap['is'], 'none'>[];
+  /** Ids that a mapping may name, on either side; undefined for all. */
+  readonly onDisk: readonly IdRange[] | undefined;
+  readonly shown: readonly IdRange[] | undefined;
+}
+
+/** Both included. */
+export interface IdRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What a volume may have, and on which terms. */
+export interface Grant extends Terms {
+  /** Beneath which its sources are opened; none: it has no sources. */
+  readonly sourceRoots: readonly SourceRoot[];
+  /** Where FUSE helpers are looked for, before the usual directories. */
+  readonly programDirectories: readonly string[];
+}
+
+/** A volume that its author may not have. Final: only a change of volume or policy helps. */
 export class PolicyError extends Error {
   override readonly name = 'PolicyError';
-}
-
-export interface Grant {
-  readonly sourceRoots: readonly SourceRoot[];
-  readonly options: readonly string[];
-  readonly sizeLimit: number | undefined;
-}
-
-/** @throws PolicyError saying what is refused and what to do instead */
-export function authorize(volume: Volume): Grant {
-  for (const option of volume.options) {
-    const problem = optionProblem(volume.type, option);
-    if (problem !== undefined) throw new PolicyError(problem);
-  }
-  if (volume.inline && volume.kind !== 'tmpfs') {
-    throw new PolicyError(
-      `type ${volume.type} is not allowed in an inline volume, whose author is the pod's; use a PersistentVolume`,
-    );
-  }
-  if (volume.inline && volume.idmap.is !== 'none') {
-    throw new PolicyError('uidmap and gidmap are not allowed in an inline volume; use a PersistentVolume');
-  }
-  const limit = 'sizeLimit' in volume ? volume.sizeLimit : undefined;
-  const layer =
-    volume.kind === 'overlay' && volume.writable.is === 'ephemeral' ? volume.writable.sizeLimit : undefined;
-  return { sourceRoots: [{ path: '/' }], options: ['nosuid', 'nodev'], sizeLimit: limit ?? layer };
 }

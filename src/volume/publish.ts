@@ -15,7 +15,7 @@ import { VolumeError } from './errors.ts';
 import { idmapOptions, type Ownership } from './ownership.ts';
 import { isShared } from './stage.ts';
 import type { Volume } from './volume.ts';
-import { type Making, type Terms, wholeVolume } from './whole.ts';
+import { type Making, ownTerms, type Terms, wholeVolume } from './whole.ts';
 
 export interface Publication {
   readonly terms: Terms;
@@ -61,7 +61,7 @@ export function layerWanted(
   { readonly, terms }: Pick<Publication, 'readonly' | 'terms'>,
 ): { readonly bytes: number | undefined } | undefined {
   if (volume.kind !== 'overlay' || volume.writable.is !== 'ephemeral' || readonly) return undefined;
-  return { bytes: terms.sizeLimit };
+  return { bytes: ownTerms(terms).sizeLimit };
 }
 
 export function isNested(volume: Volume): boolean {

@@ -12,11 +12,23 @@ import type { FuseVolume, OverlayVolume, PartVolume, Volume } from './volume.ts'
 
 /** What policy says of a volume, as far as its mounts go. */
 export interface Terms {
-  /** Added to each mount: `nosuid`, `nodev`. */
+  /** Flags of each mount, views of what is staged included: `nosuid`, `nodev`. */
   readonly options: readonly string[];
-  /** Bytes that a tmpfs may hold; undefined: as many as the kernel lets it. */
+  /** Of a volume of several mounts one each, in their order; of others the one. */
+  readonly parts: readonly PartTerms[];
+}
+
+export interface PartTerms {
+  /** Of the filesystem that is made, not of views of it: `redirect_dir=nofollow`. */
+  readonly options: readonly string[];
+  /** Bytes that a tmpfs or an ephemeral layer may hold; undefined: as many as there are. */
   readonly sizeLimit: number | undefined;
 }
+
+const NO_TERMS: PartTerms = { options: [], sizeLimit: undefined };
+
+/** Those of the volume's first or only mount. */
+export const ownTerms = ({ parts: [own] }: Terms): PartTerms => own ?? NO_TERMS;
 
 export interface Making {
   readonly terms: Terms;
@@ -28,9 +40,10 @@ export interface Making {
 }
 
 export function wholeVolume(volume: Volume, making: Making): Mount[] {
-  if (volume.kind !== 'mounts') return [mountOf(volume, making)];
-  return volume.parts.map(({ target, volume: part }) => {
-    const mount = mountOf(part, {
+  const { terms } = making;
+  if (volume.kind !== 'mounts') return [mountOf(volume, ownTerms(terms), making)];
+  return volume.parts.map(({ target, volume: part }, i) => {
+    const mount = mountOf(part, terms.parts[i] ?? NO_TERMS, {
       ...making,
       ownership: { idmap: part.idmap, group: undefined, mayMap: true },
     });
@@ -38,9 +51,9 @@ export function wholeVolume(volume: Volume, making: Making): Mount[] {
   });
 }
 
-function mountOf(volume: PartVolume, making: Making): Mount {
+function mountOf(volume: PartVolume, own: PartTerms, making: Making): Mount {
   const { terms, ownership, view } = making;
-  const before = ['private', ...terms.options, ...volume.options];
+  const before = ['private', ...terms.options, ...volume.options, ...own.options];
   const maps = idmapOptions(ownership);
   switch (volume.kind) {
     case 'bind':
@@ -49,7 +62,7 @@ function mountOf(volume: PartVolume, making: Making): Mount {
       return {
         type: 'tmpfs',
         source: 'tmpfs',
-        options: [...before, ...tmpfsOptions(making), ...maps, ...view],
+        options: [...before, ...tmpfsOptions(own, making), ...maps, ...view],
       };
     case 'image':
       return { type: volume.filesystem, source: volume.source, options: [...before, ...maps, ...view] };
@@ -70,9 +83,9 @@ function mountOf(volume: PartVolume, making: Making): Mount {
   }
 }
 
-function tmpfsOptions({ terms, ownership }: Making): string[] {
+function tmpfsOptions({ sizeLimit }: PartTerms, { ownership }: Making): string[] {
   const root = freshRoot(ownership);
-  const size = terms.sizeLimit === undefined ? [] : [`size=${terms.sizeLimit}`];
+  const size = sizeLimit === undefined ? [] : [`size=${sizeLimit}`];
   return root === undefined ? size : [...size, `gid=${root.gid}`, `mode=${root.mode.toString(8)}`];
 }
 

@@ -1,8 +1,10 @@
 // Volume contexts that cannot be served: INVALID_ARGUMENT, the key and the remedy named, where the context is at
 // fault; NOT_FOUND, the path named, where the node lacks what it asks for.
+import { mkdirSync } from 'node:fs';
 import { expect } from 'chai';
 import { mountCommand, unmountCommand, writeFiles } from '../support/fixtures.ts';
 import { needRoot } from '../support/need.ts';
+import { expectSuccess, run } from './command.ts';
 import { MAPPING } from './kinds.ts';
 import { startNode, type TestNode } from './node.ts';
 import { expectRefused } from './refusal.ts';
@@ -139,10 +141,11 @@ describe('a volume context', () => {
   });
 
   it('that maps nothing of what a mapped source shows is INVALID_ARGUMENT, with what that is', async () => {
-    await using mapped = volumeOn(node, { context: { source: node.at('data/a'), ...IDS } });
-    await mapped.stage();
-    await mapped.publish();
-    await using volume = volumeOn(node, { context: { source: mapped.target, ...IDS } });
+    mkdirSync(node.at('data/mapped'));
+    const ids = `uidmap=${IDS.uidmap},gidmap=${IDS.gidmap}`;
+    expectSuccess(run(['mount', '-o', `bind,${ids}`, node.at('data/a'), node.at('data/mapped')]));
+    using _mapped = { [Symbol.dispose]: () => unmountCommand(node.at('data/mapped')) };
+    await using volume = volumeOn(node, { context: { source: node.at('data/mapped'), ...IDS } });
     await volume.stage();
     const message = /maps none of the ids that the source shows \(0:\d+:\d+\); map those/;
     const { target } = volume;

@@ -3,7 +3,7 @@
 import { lstatSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { writeFiles } from '../support/fixtures.ts';
+import { fuseMount, writeFiles } from '../support/fixtures.ts';
 import { IMAGES } from '../support/images.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { theMountAt } from './kernel.ts';
@@ -127,14 +127,9 @@ describe('fsGroup', () => {
 
   it('of what cannot be mapped is left out, and the volume is had', async function () {
     needTool(this, 'bindfs', 'a FUSE filesystem as the source of a bind');
-    await using fuse = makeVolume({
-      title: 'FUSE',
-      context: (at) => ({ type: 'fuse.bindfs', source: at('base') }),
-      fresh: false,
-    });
-    await fuse.stage();
-    await fuse.publish();
-    await using volume = volumeOn(node, { context: { source: fuse.target } });
+    writeFiles(node.directory, { 'of-fuse/': '', 'fuse/': '' });
+    await using fuse = await fuseMount(node.at('of-fuse'), node.at('fuse'));
+    await using volume = volumeOn(node, { context: { source: fuse.path } });
     expect(await volume.stage(request(GROUP))).to.include({ code: 'OK' });
     expect(await volume.publish(request(GROUP))).to.include({ code: 'OK' });
     expect(statSync(volume.target).gid).to.equal(0);

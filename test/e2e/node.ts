@@ -57,7 +57,9 @@ export interface NodeOptions {
   readonly start?: (directory: string) => Promise<Plugin>;
 }
 
-export async function startNode({ start = startPlugin }: NodeOptions = {}): Promise<TestNode> {
+const START: NonNullable<NodeOptions['start']> = (directory) => startPlugin(directory);
+
+export async function startNode({ start = START }: NodeOptions = {}): Promise<TestNode> {
   await using making = new AsyncDisposableStack();
   const place = making.use(mountPlace());
   const kubeletDir = place.at('kubelet');

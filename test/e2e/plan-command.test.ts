@@ -87,7 +87,7 @@ describe('the command plan', () => {
     [
       'what is not allowed inline',
       { source: '/srv', 'csi.storage.k8s.io/ephemeral': 'true' },
-      /type bind is not allowed in an inline volume/,
+      /type bind: pods \(rules\[1\]\) allows tmpfs, overlay/,
     ],
   ];
   for (const [what, context, message] of wrong) {

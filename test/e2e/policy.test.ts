@@ -137,17 +137,21 @@ describe('the policy', () => {
 
   describe('refuses in an inline volume, whose author is not trusted,', () => {
     const rows: readonly (readonly [what: string, context: () => Context, message: RegExp])[] = [
-      ['a bind', () => contextOf('bind'), /^type bind .*use a PersistentVolume/],
-      ['an overlay', () => contextOf('overlay'), /^type overlay .*use a PersistentVolume/],
+      ['a bind', () => contextOf('bind'), /^type bind: .*provide a PersistentVolume$/],
+      [
+        'an overlay of anything',
+        () => contextOf('overlay'),
+        /^lowerdir .* lies outside of the roots .*\/var\/lib\/csi-driver-idmap\/volumes\/default \(read-only\).*provide a PersistentVolume$/,
+      ],
       [
         'an overlay with upperdir',
         () => ({ ...contextOf('overlay'), upperdir: node.at('data/upper'), workdir: node.at('data/work') }),
-        /^type overlay .*use a PersistentVolume/,
+        /^writable: persistent: .*provide a PersistentVolume$/,
       ],
       [
         'an ID mapping',
         () => ({ type: 'tmpfs', uidmap: MAPPING, gidmap: MAPPING }),
-        /^uidmap and gidmap .*use a PersistentVolume/,
+        /^uidmap and gidmap: .*provide a PersistentVolume$/,
       ],
       ['an option that none may have', () => ({ type: 'tmpfs', options: 'suid' }), /"suid" is not allowed/],
     ];

@@ -21,8 +21,11 @@ export interface Plugin extends AsyncDisposable {
   stop(): Promise<number | string>;
 }
 
-/** Resolves when the plugin says that it is ready. Everything that it makes lies below `directory`. */
-export async function startPlugin(directory: string): Promise<Plugin> {
+/**
+ * Resolves when the plugin says that it is ready. Everything that it makes lies below `directory`.
+ * @param flags more of them
+ */
+export async function startPlugin(directory: string, flags: readonly string[] = []): Promise<Plugin> {
   const socket = join(directory, 'csi.sock');
   const options = [
     ['--endpoint', `unix://${socket}`],
@@ -33,7 +36,7 @@ export async function startPlugin(directory: string): Promise<Plugin> {
     // So that all of a request is logged: none of its secrets may be.
     ['--log-level', 'debug'],
   ];
-  const child = spawn(program, ['serve', ...options.flat()], {
+  const child = spawn(program, ['serve', ...options.flat(), ...flags], {
     stdio: ['ignore', 'inherit', 'pipe'],
     env: cleanEnvironment(),
   });

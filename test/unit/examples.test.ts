@@ -2,6 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { parseAllDocuments } from 'yaml';
+import { authorize } from '../../src/policy/authorize.ts';
+import { DEFAULT_POLICY } from '../../src/policy/default.ts';
 import { parseIdMapping } from '../../src/userns/mapping.ts';
 import { readVolumeContext, type VolumeContext } from '../../src/volume/context.ts';
 import { KEYS, MOUNTS_KEY } from '../../src/volume/keys.ts';
@@ -116,6 +118,8 @@ const POD = {
   gid: parseIdMapping('0:65536:65536', 'gidmap'),
 };
 
+const SOME_POD = { name: 'pod', uid: 'uid', namespace: 'default', serviceAccount: 'default' };
+
 /** All that is ever mounted for it. */
 function mountsOf({ volume, readonly, readOnlyMode, pod }: Use) {
   const group = pod.securityContext?.fsGroup;
@@ -154,6 +158,14 @@ describe('the examples', () => {
       const [container] = use.pod.containers;
       const places = isBlock ? container?.volumeDevices : container?.volumeMounts;
       expect(places?.map(({ name }) => name)).to.deep.equal([use.name]);
+    });
+
+    it(`${file}: the built-in policy allows it`, () => {
+      if (use === undefined) throw new Error('no volume');
+      const { volume, readOnlyMode: readOnly } = use;
+      const pod = volume.inline ? SOME_POD : undefined;
+      const facts = { volumesOfNamespace: 0, forbidden: ['/var/lib/kubelet'], readOnly };
+      expect(() => authorize(DEFAULT_POLICY, { ...volume, pod }, facts)).to.not.throw();
     });
 
     it(`${file}: begins with what it is for, and is in the list`, () => {

@@ -134,7 +134,7 @@ describe('a volume that is made at publish', () => {
 
     it('gets a layer of its own, held to what policy grants', () => {
       expect(layerWanted(volume, { readonly: false, terms: TERMS })).to.deep.equal({ bytes: undefined });
-      const terms = { ...TERMS, sizeLimit: 5 };
+      const terms = { ...TERMS, parts: [{ options: [], sizeLimit: 5 }] };
       expect(layerWanted(volume, { readonly: false, terms })).to.deep.equal({ bytes: 5 });
       const plan = planPublish(volume, { ...PUBLICATION, group: 7 }, LAYER);
       const mount = theMount(plan.is === 'mounts' ? plan.mounts : []);

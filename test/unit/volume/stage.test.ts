@@ -68,7 +68,10 @@ describe('what is staged', () => {
   });
 
   it('tmpfs: with its limit', () => {
-    const mount = theMount(stage(volumeOf('tmpfs'), { terms: { options: [], sizeLimit: 1 << 20 } }).mounts);
+    const mount = theMount(
+      stage(volumeOf('tmpfs'), { terms: { options: [], parts: [{ options: [], sizeLimit: 1 << 20 }] } })
+        .mounts,
+    );
     expect(mount).to.include({ type: 'tmpfs', source: 'tmpfs' });
     expect(valuesOf(mount, 'size')).to.deep.equal(['1048576']);
   });

@@ -47,7 +47,7 @@ export const volumeOf = (name: Name, more: VolumeContext = {}, capability: Capab
 export const blockVolume = (): Volume => volumeOf('image', {}, { block: true });
 
 /** What policy gives by default. */
-export const TERMS: Terms = { options: ['nosuid', 'nodev'], sizeLimit: undefined };
+export const TERMS: Terms = { options: ['nosuid', 'nodev'], parts: [] };
 
 export const STAGING: Staging = { terms: TERMS, group: undefined, readOnly: false };
 

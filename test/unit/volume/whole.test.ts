@@ -60,7 +60,7 @@ describe('the mounts of a volume', () => {
   });
 
   it('a tmpfs that policy limits has that limit, whatever the options say', () => {
-    const terms = { ...TERMS, sizeLimit: 4096 };
+    const terms = { ...TERMS, parts: [{ options: [], sizeLimit: 4096 }] };
     const volume = volumeOf('tmpfs', { options: 'size=1g' });
     const mount = theMount(wholeVolume(volume, { terms, ownership: AS_IT_IS, view: [] }));
     expect(valuesOf(mount, 'size').at(-1)).to.equal('4096');

@@ -1,0 +1,49 @@
+// What the policy is asked about a volume, beyond the volume itself: what this node knows.
+import { realpathSync } from 'node:fs';
+import type { Journal } from '../journal/journal.ts';
+import { authorize } from '../policy/authorize.ts';
+import type { Grant, Policy } from '../policy/policy.ts';
+import type { Volume } from '../volume/volume.ts';
+
+export interface AuthorizedRequest {
+  readonly volumeId: string;
+  /** Nobody can write by it: its access mode, or `readonly`. */
+  readonly readOnly: boolean;
+}
+
+/** @throws PolicyError */
+export type Authorize = (volume: Volume, request: AuthorizedRequest) => Grant;
+
+export interface AuthorizationOptions {
+  readonly policy: () => Policy;
+  readonly journal: Journal;
+  /** Never shown in a volume, nor what they lead to. */
+  readonly directories: readonly string[];
+}
+
+export function authorization({ policy, journal, directories }: AuthorizationOptions): Authorize {
+  const forbidden = [...new Set(directories.flatMap((directory) => [directory, ...resolved(directory)]))];
+  return (volume, { volumeId, readOnly }) => {
+    const { pod } = volume;
+    const volumesOfNamespace = pod === undefined ? 0 : countOthers(journal, pod.namespace, volumeId);
+    return authorize(policy(), volume, { volumesOfNamespace, forbidden, readOnly });
+  };
+}
+
+function countOthers(journal: Journal, namespace: string, volumeId: string): number {
+  const others = journal
+    .all()
+    .filter((record) => record.kind === 'publish' && record.volumeId !== volumeId)
+    .filter(({ pod }) => pod?.namespace === namespace);
+  return new Set(others.map((record) => record.volumeId)).size;
+}
+
+/** The kubelet's directory may be a link, which must not be a way round. */
+function resolved(directory: string): string[] {
+  try {
+    return [realpathSync(directory)];
+  } catch {
+    // It is not there yet, and leads nowhere.
+    return [];
+  }
+}
