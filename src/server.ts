@@ -1,4 +1,5 @@
 // The composition root of `serve`: builds everything, listens, and shuts down in the opposite order.
+import { realpath } from 'node:fs/promises';
 import type { Config } from './config.ts';
 import { identityHandlers } from './identity/service.ts';
 import { type Journal, openJournal } from './journal/journal.ts';
@@ -9,9 +10,11 @@ import { podLookup } from './kubernetes/pods.ts';
 import { processEngine } from './mount/engine/processes.ts';
 import { authorization } from './node/authorization.ts';
 import type { NodeDependencies } from './node/dependencies.ts';
+import { type Housekeeping, housekeeping } from './node/housekeeping.ts';
 import { volumeLocks } from './node/locks.ts';
 import { completions } from './node/nested.ts';
 import { toStatus } from './node/reasons.ts';
+import { recover } from './node/recovery.ts';
 import { nodeHandlers } from './node/service.ts';
 import { serveHttp } from './observe/http.ts';
 import type { Logger } from './observe/logger.ts';
@@ -67,7 +70,8 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     nodeId: config.nodeId,
     maxVolumes: config.maxVolumes,
     kubeletDir: config.kubeletDir,
-    stateDir: config.stateDir,
+    // Sources below it are looked for by what it really is.
+    stateDir: await realpath(config.stateDir),
     fsgroup: config.fsgroup,
     engine,
     journal,
@@ -77,11 +81,17 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     metrics,
     authorize: authorization({ policy, journal, directories: [config.kubeletDir, config.stateDir] }),
     completions: nested,
+    housekeeping: { wake: () => keeper?.wake() },
   };
+  let keeper: Housekeeping | undefined;
   const node = nodeHandlers(deps);
   const observe = ({ method, code, seconds }: Observation) =>
     metrics.observe('csi_idmap_operations_seconds', { method, grpc_status_code: code }, seconds);
   const options = { log, toStatus, observe };
+  // Before any call can be served.
+  const { undone, waiting, problems } = await recover(deps);
+  if (undone > 0) log.info('took back what an earlier driver had half done', { volumes: undone });
+  for (const problem of problems) log.warn('something half done is still there', { problem });
   started.use(
     await serveUnix({
       path: config.socket,
@@ -98,6 +108,10 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   for (const record of journal.all()) if (record.state === 'waiting') nested.begin(record);
   // Ready when the engine answers: its processes start, and the kubelet directory can be looked at.
   await engine.lookup({ target: { path: config.kubeletDir } });
+  for (const record of waiting) nested.begin(record);
+  keeper = started.use(
+    housekeeping({ ...deps, onProblem: (problem) => log.warn('cannot clean up', { problem }) }),
+  );
   ready = true;
   started.defer(() => {
     ready = false;

@@ -34,6 +34,8 @@ export interface Journal extends Disposable {
   of(volumeId: string): VolumeRecord[];
   /** All records of a path, whichever volume is there. */
   at(path: string): VolumeRecord[];
+  /** Whether there is a record, readable or set aside, of what has this name (layerNameOf). */
+  mentions(name: string): Promise<boolean>;
   /** @throws StateError: nothing is written, and nothing may be begun */
   put(record: RecordFields): Promise<void>;
   /** @throws StateError */
@@ -63,6 +65,8 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     all: () => [...records.values()],
     of: (volumeId) => [...records.values()].filter((record) => record.volumeId === volumeId),
     at: (path) => [...records.values()].filter((record) => record.path === path),
+    mentions: async (name) =>
+      records.has(`${name}.json`) || (await namesIn(directory)).some((file) => file.startsWith(`${name}.`)),
     async put(fields) {
       const record = newRecord(fields, bootId);
       await writeDurably(directory, fileNameOf(record), formatRecord(record));
@@ -82,7 +86,7 @@ async function load(
   { onSetAside, onLater }: JournalOptions,
 ): Promise<Map<string, VolumeRecord>> {
   const records = new Map<string, VolumeRecord>();
-  for (const name of await readdir(directory)) {
+  for (const name of await namesIn(directory)) {
     const file = path.join(directory, name);
     if (name.endsWith(TEMPORARY)) await rm(file).catch(() => undefined);
     if (!name.endsWith('.json')) continue;
@@ -99,6 +103,16 @@ async function load(
     }
   }
   return records;
+}
+
+/** None where somebody has removed the directory. */
+async function namesIn(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    throw error;
+  }
 }
 
 /** What a record of an earlier boot is worth in this one. */

@@ -9,6 +9,7 @@ import type { TargetSpec } from '../mount/target.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { Authorize } from './authorization.ts';
+import type { Housekeeping } from './housekeeping.ts';
 import type { VolumeLocks } from './locks.ts';
 import type { Completions } from './nested.ts';
 
@@ -29,15 +30,21 @@ export interface NodeDependencies {
   readonly metrics: Metrics;
   readonly authorize: Authorize;
   readonly completions: Completions;
+  readonly housekeeping: Pick<Housekeeping, 'wake'>;
 }
 
 export function placeOf(target: string, { kubeletDir }: Pick<NodeDependencies, 'kubeletDir'>): TargetSpec {
   return { path: target, beneath: kubeletDir };
 }
 
+/** Where the ephemeral writable layers are. */
+export function layersDirectory({ stateDir }: Pick<NodeDependencies, 'stateDir'>): string {
+  return path.join(stateDir, 'layers');
+}
+
 /** The ephemeral writable layer of a publish, whether there is one or not. */
-export function layerPathOf(key: RecordKey, { stateDir }: Pick<NodeDependencies, 'stateDir'>): string {
-  return path.join(stateDir, 'layers', layerNameOf(key));
+export function layerPathOf(key: RecordKey, deps: Pick<NodeDependencies, 'stateDir'>): string {
+  return path.join(layersDirectory(deps), layerNameOf(key));
 }
 
 /** Kubelet waits two minutes; a caller without a deadline gets as long. */

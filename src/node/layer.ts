@@ -1,5 +1,4 @@
 // The writable layer of an ephemeral overlay: made for one publish, owned like the root of what it is laid over.
-import { existsSync } from 'node:fs';
 import type { RecordKey } from '../journal/record.ts';
 import type { SourceRoot } from '../mount/source.ts';
 import type { Grant } from '../policy/policy.ts';
@@ -29,17 +28,19 @@ export async function ensureLayer(
   const { engine } = deps;
   const lower = await engine.rootOf({ source: top.path, sourceRoots: grant.sourceRoots }, timeout);
   const path = layerPathOf(key, deps);
-  // One that is there already, of before a reboot, holds what a pod wrote.
-  if (!existsSync(path)) {
-    undo.defer(async () => {
-      await engine.removeLayer({ path }, TO_THE_END);
-    });
-  }
   const { bytes } = wanted;
-  return engine.makeLayer(
+  const layer = await engine.makeLayer(
     { path, ...(bytes !== undefined && { bytes }), root: layerRoot(ownership, lower) },
     timeout,
   );
+  // One that was there, of before a reboot, holds what a pod wrote.
+  if (layer.made) {
+    undo.defer(async () => {
+      await engine.removeLayer({ path }, TO_THE_END);
+      deps.housekeeping.wake();
+    });
+  }
+  return layer;
 }
 
 /** Where the sources of a volume may lie: its layer is the driver's own. */

@@ -5,18 +5,18 @@
 import { existsSync } from 'node:fs';
 import type { RecordFields, RecordKey, VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
-import type { Mount } from '../mount/mount.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
 import type { CallContext } from '../rpc/context.ts';
 import { layerPathOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
+import { makeWay } from './make-way.ts';
 import { NodeError } from './reasons.ts';
 
 export interface Wanted {
   readonly key: RecordKey;
   /** What is remembered of it, from before the first side effect on. */
   readonly fields: Omit<RecordFields, keyof RecordKey | 'state' | 'mount'>;
-  /** The mounts that a staging path may show already, its record lost. */
-  readonly adopt?: readonly Mount[];
+  /** What the path may show already, its record lost. */
+  readonly adopt?: Adoptable | undefined;
   /**
    * Makes it at the path, where nothing of ours is; all or nothing: what it adds to `undo` is run when it throws.
    * `waiting`: more is to come.
@@ -24,9 +24,15 @@ export interface Wanted {
   readonly make: (undo: AsyncDisposableStack) => Promise<'done' | 'waiting'>;
 }
 
+export interface Adoptable {
+  /** Of a Mount, or `device`. */
+  readonly type: string;
+  readonly state: 'done' | 'waiting';
+}
+
 /** Makes it, or finds it there with the same arguments. Gives its record. */
 export async function ensurePlaced(
-  { key, fields, adopt = [], make }: Wanted,
+  { key, fields, adopt, make }: Wanted,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<VolumeRecord | undefined> {
@@ -43,16 +49,23 @@ export async function ensurePlaced(
     );
   }
   const there = record === undefined ? await adoptable(key, adopt, deps, context) : undefined;
-  if (there !== undefined) {
-    await journal.put({ ...key, ...fields, state: 'done', mount: there });
+  if (there !== undefined && adopt !== undefined) {
+    await journal.put({ ...key, ...fields, state: adopt.state, mount: there });
     return journal.find(key);
   }
   // What is there now is the rest of an interrupted call, or a view that can be made again.
-  // A layer that was made for it is kept, with what was written: after a reboot kubelet publishes anew.
-  const keepLayer = record?.layer === true;
-  await takeAway(key, { record, remove: false, keepLayer }, deps, timeoutOf(context));
+  await takeAway(key, { record, remove: false }, deps, timeoutOf(context));
   await journal.put({ ...key, ...fields, state: 'intended' });
-  const state = await allOrNothing(key, make, deps);
+  const state = await allOrNothing(
+    key,
+    async (undo) => {
+      if (fields.shape === 'mount' || fields.shape === 'tree') {
+        await makeWay({ path: key.path, pod: fields.pod }, deps, timeoutOf(context));
+      }
+      return make(undo);
+    },
+    deps,
+  );
   const mount = fields.shape === 'nothing' ? undefined : await shownAt(key.path, deps);
   await journal.put({ ...key, ...fields, state, ...(mount && { mount }) });
   return journal.find(key);
@@ -61,7 +74,7 @@ export async function ensurePlaced(
 async function allOrNothing(
   key: RecordKey,
   make: Wanted['make'],
-  { journal }: NodeDependencies,
+  deps: NodeDependencies,
 ): Promise<'done' | 'waiting'> {
   const undo = new AsyncDisposableStack();
   try {
@@ -72,7 +85,8 @@ async function allOrNothing(
       () => false,
     );
     if (isWhole && (!(error instanceof MountError) || error.rolledBack)) {
-      await journal.remove(key);
+      // A layer that was there before has a pod's writings in it, and is known by its record.
+      if (!hasLayer(key, deps)) await deps.journal.remove(key);
       throw error;
     }
     // Kubelet must come back: it takes any other answer for "nothing is mounted".
@@ -86,16 +100,17 @@ async function allOrNothing(
 }
 
 /**
- * A staged mount of this kind without a record: the state directory was lost under running pods, who have views of it.
- * It must not be made a second time beside them, and the staging path is nobody else's.
+ * A mount of this kind without a record: the state directory was lost under running pods, who have it or views of it.
+ * It must not be made a second time beside them (two overlays on one upperdir corrupt it), and the path is nobody else's:
+ * it names the volume, and that of a target the pod too.
  */
 async function adoptable(
   key: RecordKey,
-  [wanted]: readonly Mount[],
+  wanted: Adoptable | undefined,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<VolumeRecord['mount']> {
-  if (key.kind !== 'stage' || wanted === undefined) return undefined;
+  if (wanted === undefined) return undefined;
   const shown = await deps.engine.lookup({ target: placeOf(key.path, deps) }, timeoutOf(context));
   if (shown.is !== 'mount-point') return undefined;
   return looksLike(wanted.type, shown.mount.type) ? identityOf(shown.mount) : undefined;
@@ -103,6 +118,7 @@ async function adoptable(
 
 /** What a mount of a type is shown as: a bind as what it shows, an image as what is in it, FUSE with its helper. */
 function looksLike(wanted: string, shown: string): boolean {
+  if (wanted === 'device') return shown === 'devtmpfs' || shown === 'tmpfs';
   if (wanted === 'bind' || wanted === 'auto' || wanted === shown) return true;
   return wanted.startsWith('fuse') && shown.startsWith('fuse');
 }
@@ -117,40 +133,50 @@ export async function ensureGone(
   if (await otherVolume(key, deps, context)) return;
   const record = deps.journal.find(key);
   // The staging directory is the CO's: it made it, it removes it.
-  const remove = key.kind === 'publish';
-  await takeAway(key, { record, remove, keepLayer: false }, deps, timeoutOf(context));
+  await takeAway(key, { record, remove: key.kind === 'publish' }, deps, timeoutOf(context));
   if (record) await deps.journal.remove(key);
 }
 
 interface TakeAway {
   readonly record: VolumeRecord | undefined;
-  /** The target too. */
+  /** For good: the target too, and the writable layer. */
   readonly remove: boolean;
-  readonly keepLayer: boolean;
 }
 
 async function takeAway(
   key: RecordKey,
-  { record, remove, keepLayer }: TakeAway,
+  { record, remove }: TakeAway,
   deps: NodeDependencies,
   timeout: { timeoutMs: number },
 ): Promise<void> {
   const { engine } = deps;
   const target = placeOf(key.path, deps);
   const shape = record?.shape;
-  // Without a record, there may be anything below.
-  if (record === undefined || shape === 'tree') await engine.unmountRecursive({ target }, timeout);
+  // Without a record, or by that of another version, there may be anything below.
+  const isTree =
+    shape === undefined ? (await engine.mountsBelow({ target }, timeout)).length > 1 : shape === 'tree';
+  if (isTree) await engine.unmountRecursive({ target }, timeout);
   const image = record?.device?.image;
   // A record that was lost, or an older one, does not tell a device from a directory.
   const kind = shape === 'device' ? 'file' : shape === undefined ? 'either' : 'directory';
-  await engine.unmount(
-    { target, all: true, ...(image !== undefined && { image }), ...(remove && { remove: kind }) },
-    timeout,
-  );
-  const layer = layerPathOf(key, deps);
-  if (key.kind === 'publish' && !keepLayer && existsSync(layer))
-    await engine.removeLayer({ path: layer }, timeout);
+  const device = image === undefined ? { imageShown: true } : { image };
+  const unmount = () =>
+    engine.unmount({ target, all: true, ...device, ...(remove && { remove: kind }) }, timeout);
+  try {
+    await unmount();
+  } catch (error) {
+    if (!(error instanceof MountError) || error.reason !== 'target-not-empty') throw error;
+    await makeWay({ path: key.path, pod: record?.pod }, deps, timeout);
+    await unmount();
+  }
+  // Else it is wanted again: after a reboot a pod's writings are in it.
+  if (!remove || !hasLayer(key, deps)) return;
+  await engine.removeLayer({ path: layerPathOf(key, deps) }, timeout);
+  deps.housekeeping.wake();
 }
+
+const hasLayer = (key: RecordKey, deps: NodeDependencies): boolean =>
+  key.kind === 'publish' && existsSync(layerPathOf(key, deps));
 
 /** The id of another volume that is really mounted at the path. */
 async function otherVolume(

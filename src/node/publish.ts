@@ -9,7 +9,7 @@ import { isShared } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
 import type { NodeDependencies } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
-import { ensurePlaced, isThere } from './mounted.ts';
+import { type Adoptable, ensurePlaced, isThere } from './mounted.ts';
 import { complete } from './nested.ts';
 import { place } from './place.ts';
 import { mayMapFor, userNamespaceOf } from './pod-ids.ts';
@@ -74,6 +74,7 @@ export async function nodePublishVolume(
           },
         }),
       },
+      adopt: adoptable(plan),
       make: (undo) => place({ asked: granted, publication, plan, key, undo }, deps, context),
     },
     deps,
@@ -82,6 +83,14 @@ export async function nodePublishVolume(
   if (nested && record?.state === 'waiting') await completeOrWait(record, volume, deps);
   if (group !== undefined && !readonly && plan.is === 'mounts') await tellOfGroup(volume, group, path, deps);
   return {};
+}
+
+/** One mount is whole or not there; of several some may be missing. */
+function adoptable(plan: PublishPlan): Adoptable | undefined {
+  if (plan.is === 'device') return { type: 'device', state: 'done' };
+  if (plan.is === 'nested') return { type: plan.cover.type, state: 'waiting' };
+  const [only, ...others] = plan.mounts;
+  return only && others.length === 0 ? { type: only.type, state: 'done' } : undefined;
 }
 
 function shapeOf(volume: Volume, plan: PublishPlan): NonNullable<VolumeRecord['shape']> {

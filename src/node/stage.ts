@@ -36,7 +36,7 @@ export async function nodeStageVolume(
         volume: describeVolume(volume),
         ...(volume.kind === 'image' && { device: { image: volume.source } }),
       },
-      adopt: mounts,
+      adopt: mounts[0] && { type: mounts[0].type, state: 'done' },
       async make() {
         await prepare(before, sourceRoots, deps, context);
         if (mounts.length === 0) return 'done';

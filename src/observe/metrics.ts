@@ -37,7 +37,7 @@ export const METRICS = {
     help: 'Records of an earlier driver that were not simply true when this one started',
     labels: {
       outcome:
-        '`finished`, `undone`, `removed`, `later` when a later version wrote it, or `set-aside` when it could not be read',
+        '`undone`; `resumed` to wait for the pod; `removed` when the pod is gone; `failed` to be undone; `later` when a later version wrote it; `set-aside` when it could not be read',
     },
   },
   csi_idmap_user_namespace_publish_total: {

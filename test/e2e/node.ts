@@ -111,7 +111,9 @@ async function ask<T>(
 }
 
 function readRecords(directory: string): NodeRecord[] {
-  return readdirSync(directory).map((name) => {
+  // What is being written has another name still.
+  const names = readdirSync(directory).filter((name) => !name.endsWith('.tmp'));
+  return names.map((name) => {
     const file = join(directory, name);
     return { file, text: readFileSync(file, 'utf8') };
   });

@@ -8,6 +8,7 @@ import {
   readFileSync,
   readlinkSync,
   rmdirSync,
+  rmSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -143,16 +144,18 @@ describe('the target', () => {
     unlinkSync(volume.target);
   });
 
-  it('with files in it is neither mounted over nor emptied', async () => {
+  it('with files in it is neither mounted over nor emptied: they are moved aside', async () => {
     await using volume = await stagedVolume();
-    writeFiles(volume.target, { file: 'written by a pod' });
-    const refusal = { code: 'FAILED_PRECONDITION', message: /has files in it/ } as const;
-    await expectRefused(node, () => volume.publish(), refusal);
-    expect(readFileSync(join(volume.target, 'file'), 'utf8')).to.equal('written by a pod');
-    await expectRefused(node, () => volume.unpublish(), refusal);
-    expect(readFileSync(join(volume.target, 'file'), 'utf8')).to.equal('written by a pod');
-    unlinkSync(join(volume.target, 'file'));
-    expect(await volume.publish(), 'once they are moved away').to.include({ code: 'OK' });
+    const aside = () => readdirSync(join(node.stateDir, 'set-aside')).toSorted();
+    writeFiles(volume.target, { file: 'written before' });
+    expect(await volume.publish()).to.include({ code: 'OK' });
+    expect(await volume.unpublish()).to.include({ code: 'OK' });
+    writeFiles(volume.target, { file: 'written after' });
+    expect(await volume.unpublish()).to.include({ code: 'OK' });
+    expect(existsSync(volume.target)).to.equal(false);
+    const texts = aside().map((name) => readFileSync(join(node.stateDir, 'set-aside', name, 'file'), 'utf8'));
+    expect(texts).to.deep.equal(['written before', 'written after']);
+    rmSync(join(node.stateDir, 'set-aside'), { recursive: true });
   });
 
   it('that is there already, empty, is used', async () => {

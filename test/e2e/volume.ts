@@ -176,7 +176,7 @@ export function volumeOn(node: TestNode, { context, inline = false }: VolumeSpec
 }
 
 /** What kubelet adds with podInfoOnMount. */
-function podInfo(id: string): Context {
+export function podInfo(id: string): Context {
   return {
     'csi.storage.k8s.io/pod.name': `pod-of-${id}`,
     'csi.storage.k8s.io/pod.namespace': 'default',

@@ -5,6 +5,7 @@ import { type Journal, openJournal } from '../../../src/journal/journal.ts';
 import {
   fileNameOf,
   formatRecord,
+  layerNameOf,
   type RecordFields,
   type RecordKey,
   SCHEMA,
@@ -263,6 +264,20 @@ describe('the journal', () => {
     }
     using journal = await open();
     for (let i = 0; i < 50; i++) expect(journal.of(`volume-${i}`)).to.have.length(1);
+  });
+
+  it('mentions what it has a record of, readable or not', async () => {
+    plant(fileNameOf(STAGE), 'damaged');
+    using journal = await open();
+    await journal.put(PUBLISH);
+    const mentions = (key: RecordKey) => journal.mentions(layerNameOf(key));
+    expect([await mentions(STAGE), await mentions(PUBLISH), await mentions(OTHER)]).to.deep.equal([
+      true,
+      true,
+      false,
+    ]);
+    rmSync(directory.at('state/records'), { recursive: true });
+    expect([await mentions(STAGE), await mentions(PUBLISH)]).to.deep.equal([false, true]);
   });
 
   it('writes down no tokens', async () => {

@@ -1,0 +1,145 @@
+// The plugin is killed at every single thing that it does in a call, and started again in a new mount namespace. Then
+// the CO either repeats the call, or has changed its mind: both must end well, and leave nothing.
+//
+// One point of each call of a few kinds is taken here; CRASH_TEST=all takes every point of every kind, which takes half an
+// hour (npm run test:crash).
+import { existsSync } from 'node:fs';
+import { expect } from 'chai';
+import { eventually } from '../support/fixtures.ts';
+import { needRoot, needTool } from '../support/need.ts';
+import { type CrashSwitch, crashSwitch } from './crash-switch.ts';
+import { mountsAt } from './kernel.ts';
+import { startNode, type TestNode } from './node.ts';
+import { engineProcesses, isAlive } from './serve.ts';
+import {
+  ALL_KINDS,
+  type Call,
+  expectNothingLeft,
+  type Living,
+  SPECIMENS,
+  type Specimen,
+  specimenNamed,
+} from './specimens.ts';
+
+/** With the most things to do. */
+const FEW = [
+  'overlay, ephemeral, of limited size, idmapped',
+  'overlay with upperdir, idmapped',
+  'image that is made',
+  'image as a block device',
+  'overlay that waits for its pod',
+  'several mounts',
+];
+/** The one point of a call that is taken, in turn for the kinds. */
+const POINTS: { readonly [C in Call]: readonly number[] } = {
+  stage: [2, 5, 3],
+  publish: [3, 9, 5],
+  unpublish: [2, 3, 1],
+  unstage: [1, 2],
+};
+
+describe('a plugin that is killed', function () {
+  this.timeout(ALL_KINDS ? 600_000 : 90_000);
+  let node: TestNode;
+  let crash: CrashSwitch;
+
+  before(async function () {
+    needRoot(this, 'the plugin mounts');
+    needTool(this, 'unshare', 'a plugin starts in a mount namespace of its own');
+    crash = crashSwitch();
+    node = await startNode({ start: (directory) => crash.start(directory) });
+  });
+  after(() => node?.[Symbol.asyncDispose]());
+
+  const specimens = ALL_KINDS ? SPECIMENS : SPECIMENS.filter(({ title }) => FEW.includes(title));
+  for (const [i, specimen] of specimens.entries()) {
+    for (const call of specimen.calls) {
+      const only = ALL_KINDS ? undefined : POINTS[call][i % POINTS[call].length];
+      const where = only === undefined ? 'at every point' : `at the ${only}. thing`;
+      it(`${where} of a ${call} of ${specimen.title}: the CO comes to its end`, async function () {
+        if (specimen.needs) needTool(this, specimen.needs, `volumes of kind ${specimen.title}`);
+        for (let n = only ?? 1; ; n++) {
+          const happened = await killAt(n, call, specimen);
+          await expectNothingLeft(node);
+          if (only !== undefined || happened.length < n) break;
+        }
+      });
+    }
+  }
+
+  it('while a volume that waits for its pod is completed: the next one completes it', async () => {
+    const specimen = specimenNamed('overlay that waits for its pod');
+    for (let n = 1; ; n += ALL_KINDS ? 1 : 4) {
+      const living = specimen.make(node);
+      await using _volume = living.volume;
+      for (const call of ['stage', 'publish'] as const) await succeed(living, call);
+      const isAlone = () => engineProcesses(node.directory).length === 0;
+      const isDone = () =>
+        node.records().some(({ text }) => text.includes('"publish"') && text.includes('"done"'));
+      crash.arm(n);
+      living.makePod?.();
+      await eventually('it is completed, or the plugin dead', () => isDone() || isAlone());
+      const happened = crash.disarm();
+      if (happened.length >= n) {
+        await node.kill();
+        await node.start();
+      }
+      await living.run();
+      await eventually('it is written down', isDone);
+      await goBack(living, specimen);
+      await expectNothingLeft(node);
+      if (happened.length < n) break;
+    }
+  });
+
+  /** What had happened in the call until its end or the plugin's, which came with the nth. */
+  async function killAt(n: number, last: Call, specimen: Specimen): Promise<readonly string[]> {
+    const living = specimen.make(node);
+    await using _volume = living.volume;
+    const before = specimen.calls.slice(0, specimen.calls.indexOf(last));
+    for (const call of before) await succeed(living, call);
+    const engines = engineProcesses(node.directory);
+    crash.arm(n);
+    const answer = await living.call(last);
+    const happened = crash.disarm();
+    const at = `killed at ${n}: ${happened.join(', ')}`;
+    if (happened.length < n) {
+      expect(answer, at).to.include({ code: 'OK' });
+    } else {
+      await node.kill();
+      await eventually('its engine is gone', () => !engines.some(isAlive));
+      await node.start();
+    }
+    try {
+      // Every second time the pod has been deleted meanwhile.
+      if (n % 2 === 0 || last === 'unpublish' || last === 'unstage') await goOn(living, last, specimen);
+      await goBack(living, specimen);
+    } catch (error) {
+      throw new Error(`${at}: ${error instanceof Error ? error.message : error}`, { cause: error });
+    }
+    return happened;
+  }
+});
+
+/** From this call on, again, to the last one. */
+async function goOn(living: Living, from: Call, { calls }: Specimen): Promise<void> {
+  for (const call of calls.slice(calls.indexOf(from))) {
+    await succeed(living, call);
+    if (call === 'publish') {
+      living.expectPublished();
+      await living.run();
+    }
+  }
+}
+
+async function goBack({ volume, call }: Living, { calls }: Specimen): Promise<void> {
+  for (const name of calls.filter((one) => one === 'unpublish' || one === 'unstage')) {
+    expect(await call(name), name).to.include({ code: 'OK' });
+  }
+  expect(existsSync(volume.target), 'the target').to.equal(false);
+  expect([...mountsAt(volume.target), ...mountsAt(volume.stagingPath)]).to.deep.equal([]);
+}
+
+async function succeed(living: Living, call: Call): Promise<void> {
+  expect(await living.call(call), call).to.include({ code: 'OK' });
+}

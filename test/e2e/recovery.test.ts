@@ -1,0 +1,317 @@
+// What becomes of volumes of every kind when the plugin is gone for a while: the node is rebooted, the plugin's records
+// are lost, or written by another version. All are published, the plugin is killed, the change is made, and the next one
+// starts in a new mount namespace.
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { expect } from 'chai';
+import { eventually, unmountCommand, writeFiles } from '../support/fixtures.ts';
+import { needRoot, needTool } from '../support/need.ts';
+import { type CrashSwitch, crashSwitch } from './crash-switch.ts';
+import { mountsAt, theMountAt } from './kernel.ts';
+import { kindNamed, volumeOfKind } from './kinds.ts';
+import { startNode, type TestNode } from './node.ts';
+import {
+  devicesOf,
+  expectNothingLeft,
+  type Living,
+  layersOf,
+  removePod,
+  SPECIMENS,
+  type Specimen,
+  specimenNamed,
+} from './specimens.ts';
+
+const EPHEMERAL = kindNamed('overlay, ephemeral');
+const LIMITED = kindNamed('overlay, ephemeral, of limited size, idmapped');
+
+interface Published {
+  readonly specimen: Specimen;
+  readonly living: Living;
+}
+
+describe('what the plugin finds when it starts', () => {
+  let node: TestNode;
+  let crash: CrashSwitch;
+  let boots = 0;
+
+  before(async function () {
+    needRoot(this, 'the plugin mounts');
+    needTool(this, 'unshare', 'a plugin starts in a mount namespace of its own');
+    for (const { needs, title } of SPECIMENS) if (needs) needTool(this, needs, `volumes of kind ${title}`);
+    crash = crashSwitch();
+    node = await startNode({ start: (directory) => crash.start(directory) });
+  });
+  after(() => node?.[Symbol.asyncDispose]());
+
+  const expectOk = async (asked: ReturnType<Living['call']>, what: string) => {
+    const { code, message } = await asked;
+    expect(code, `${what}: ${message}`).to.equal('OK');
+  };
+
+  /** One volume of each kind, in use by a pod. */
+  async function publishAll(): Promise<Published[]> {
+    const all = SPECIMENS.map((specimen) => ({ specimen, living: specimen.make(node) }));
+    for (const { specimen, living } of all) {
+      for (const call of specimen.calls.filter(isUp))
+        await expectOk(living.call(call), `${call} ${specimen.title}`);
+      await living.run();
+    }
+    await eventually('all is written down', () =>
+      node.records().every(({ text }) => text.includes('"done"')),
+    );
+    return all;
+  }
+
+  async function repeatAll(all: readonly Published[]): Promise<void> {
+    for (const { specimen, living } of all) {
+      for (const call of specimen.calls.filter(isUp))
+        await expectOk(living.call(call), `${call} ${specimen.title}`);
+      living.expectPublished();
+    }
+  }
+
+  async function removeAll(all: readonly Published[]): Promise<void> {
+    for (const { specimen, living } of all) {
+      for (const call of specimen.calls.filter((one) => !isUp(one))) {
+        await expectOk(living.call(call), `${call} ${specimen.title}`);
+      }
+      expect(existsSync(living.volume.target), specimen.title).to.equal(false);
+      await living.volume[Symbol.asyncDispose]();
+    }
+    await expectNothingLeft(node);
+  }
+
+  /** Nothing is mounted any more, and the boot has another id. */
+  async function reboot(meanwhile = () => {}): Promise<void> {
+    await node.kill();
+    for (const { target } of node.mounts().toReversed()) unmountCommand('--lazy', target);
+    for (const device of devicesOf(node)) execFileSync('losetup', ['--detach', device]);
+    meanwhile();
+    crash.boot = `boot-${++boots}`;
+    await node.start();
+  }
+
+  async function restart(meanwhile: () => void): Promise<void> {
+    await node.kill();
+    meanwhile();
+    await node.start();
+  }
+
+  const changeRecords = (change: (record: Record<string, unknown>) => Record<string, unknown>) => {
+    for (const { file, text } of node.records())
+      writeFileSync(file, JSON.stringify(change(JSON.parse(text))));
+  };
+  const recordsOf = ({ id }: { id: string }) => node.records().filter(({ text }) => text.includes(`"${id}"`));
+  const loseRecords = () => rmSync(join(node.stateDir, 'records'), { recursive: true });
+
+  describe('after a reboot', () => {
+    it('the same pods get the same volumes again, with what they wrote', async () => {
+      const all = await publishAll();
+      await reboot();
+      await repeatAll(all);
+      for (const { living } of all) {
+        living.makePod?.();
+        await eventually('it is complete', () => isComplete(living));
+        living.expectKept();
+      }
+      await removeAll(all);
+    });
+
+    it('pods that were deleted meanwhile are unpublished, and nothing is left', async () => {
+      const all = await publishAll();
+      await reboot();
+      await removeAll(all);
+    });
+
+    it('what was written by pods that kubelet has forgotten goes without a call', async () => {
+      const all = await publishAll();
+      await reboot(() => {
+        for (const { living } of all) removePod(living.volume);
+      });
+      await eventually('nothing is left', () => node.records().length === 0 && layersOf(node).length === 0);
+      await removeAll(all);
+    });
+  });
+
+  describe('without its records', () => {
+    it('unpublish and unstage go by what the kernel shows', async () => {
+      const all = await publishAll();
+      await restart(loseRecords);
+      await removeAll(all);
+    });
+
+    it('stage and publish leave running pods what they have', async () => {
+      const all = await publishAll();
+      await restart(loseRecords);
+      await repeatAll(all);
+      for (const { living } of all) living.expectKept();
+      await removeAll(all);
+    });
+  });
+
+  describe('with the records of a later version', () => {
+    it('they are left alone and reported, and unpublish and unstage work', async () => {
+      const all = await publishAll();
+      const change = (record: object) => ({
+        ...record,
+        schema: 99,
+        state: 'dreaming',
+        news: { of: 'tomorrow' },
+      });
+      let before: unknown;
+      await restart(() => {
+        changeRecords(change);
+        before = node.records();
+      });
+      expect(node.records()).to.deep.equal(before);
+      const reports = node.plugin.log.filter(({ text }) => text.includes('a later version'));
+      expect(reports).to.have.length(node.records().length);
+      await removeAll(all);
+    });
+  });
+
+  describe('with the records of an earlier version', () => {
+    it('unpublish and unstage work', async () => {
+      const all = await publishAll();
+      const OLD = ['kind', 'volumeId', 'path', 'state', 'fingerprint', 'accessMode', 'mount', 'bootId'];
+      await restart(() => {
+        changeRecords((record) => ({
+          schema: 1,
+          ...Object.fromEntries(Object.entries(record).filter(([name]) => OLD.includes(name))),
+        }));
+      });
+      await removeAll(all);
+    });
+  });
+
+  describe('half done', () => {
+    /** Killed when something is mounted that is not written down as done. */
+    async function halfDone(specimen: Specimen, call: 'stage' | 'publish', from: number): Promise<Living> {
+      for (let n = from; ; n++) {
+        const living = specimen.make(node);
+        const { volume } = living;
+        if (call === 'publish' && specimen.calls.includes('stage'))
+          await expectOk(living.call('stage'), 'stage');
+        crash.arm(n);
+        const { code } = await living.call(call);
+        const happened = crash.disarm();
+        expect(code, happened.join(', ')).to.equal('UNAVAILABLE');
+        await node.kill();
+        const isIntended = recordsOf(volume).some(({ text }) => text.includes('"intended"'));
+        const isHalf =
+          isIntended && mountsAt(call === 'stage' ? volume.stagingPath : volume.target).length > 0;
+        await node.start();
+        if (isHalf) return living;
+        if (call === 'publish') await expectOk(volume.unpublish(), 'unpublish');
+        await volume[Symbol.asyncDispose]();
+      }
+    }
+
+    // From about the thing on that may be the mount.
+    for (const [title, call, from] of [
+      ['image that is made', 'stage', 7],
+      ['image as a block device', 'publish', 4],
+      ['tmpfs, inline', 'publish', 3],
+      ['several mounts', 'stage', 3],
+    ] as const) {
+      it(`a ${call} of ${title} that nobody repeats is taken back`, async () => {
+        const { volume } = await halfDone(specimenNamed(title), call, from);
+        expect(mountsAt(call === 'stage' ? volume.stagingPath : volume.target)).to.deep.equal([]);
+        expect(recordsOf(volume).filter(({ text }) => text.includes(`"${call}"`))).to.deep.equal([]);
+        expect(devicesOf(node)).to.deep.equal([]);
+        await expectOk(volume.unpublish(), 'unpublish');
+        await expectOk(volume.unstage(), 'unstage');
+        await expectNothingLeft(node);
+      });
+    }
+
+    it('a publish with a writable layer keeps that, until it is unpublished', async () => {
+      const title = 'overlay, ephemeral, of limited size, idmapped';
+      const { volume } = await halfDone(specimenNamed(title), 'publish', 14);
+      expect(mountsAt(volume.target)).to.deep.equal([]);
+      expect(layersOf(node)).to.have.length(1);
+      await expectOk(volume.unpublish(), 'unpublish');
+      await expectOk(volume.unstage(), 'unstage');
+      await expectNothingLeft(node);
+    });
+  });
+
+  describe('in its own directories', () => {
+    it('layers without a record go, also when they are half deleted; nothing else does', async () => {
+      const at = (...names: string[]) => join(node.stateDir, ...names);
+      const name = (digit: string) => `publish-${digit.repeat(40)}`;
+      await restart(() => {
+        writeFiles(at('layers'), {
+          [`${name('1')}/upper/file`]: '',
+          [`removed-${name('2')}-0123456789ab/upper/file`]: '',
+          [`${name('3')}/upper/file`]: '',
+          'of-somebody/file': '',
+          'publish-me': '',
+        });
+        writeFiles(node.stateDir, {
+          [`records/${name('3')}.json`]: 'damaged',
+          'set-aside/x/file': 'of a pod',
+        });
+        symlinkSync(node.at('data'), at('layers', 'link'));
+      });
+      await eventually('they are gone', () => layersOf(node).length <= 4);
+      expect(layersOf(node)).to.have.members([name('3'), 'of-somebody', 'publish-me', 'link']);
+      expect(readFileSync(at('set-aside/x/file'), 'utf8')).to.equal('of a pod');
+      await restart(() => {
+        for (const left of ['set-aside', `records/${name('3')}.json.unreadable`])
+          rmSync(at(left), { recursive: true });
+        for (const left of ['of-somebody', 'publish-me', 'link'])
+          rmSync(at('layers', left), { recursive: true });
+      });
+      await expectNothingLeft(node);
+    });
+
+    it('a layer that an overlay has stays, its record unreadable or lost', async () => {
+      await using volume = volumeOfKind(node, LIMITED);
+      await expectOk(volume.stage(), 'stage');
+      await expectOk(volume.publish(), 'publish');
+      await restart(loseRecords);
+      await eventually('the plugin has tried', () =>
+        node.plugin.log.some(({ text }) => text.includes('writes to it')),
+      );
+      expect(layersOf(node)).to.have.length(1);
+      await expectOk(volume.unpublish(), 'unpublish');
+      await expectOk(volume.unstage(), 'unstage');
+      await expectNothingLeft(node);
+    });
+  });
+
+  describe('at a target', () => {
+    it('files that are in the way are moved aside, once', async () => {
+      await using volume = volumeOfKind(node, EPHEMERAL);
+      await expectOk(volume.stage(), 'stage');
+      writeFiles(volume.target, { 'database/file': 'written while nothing was mounted' });
+      await expectOk(volume.publish(), 'publish');
+      expect(theMountAt(volume.target).type).to.equal('overlay');
+      const [aside = '', ...more] = readdirSync(join(node.stateDir, 'set-aside'));
+      expect(more).to.deep.equal([]);
+      expect(aside).to.include(basename(dirname(dirname(dirname(dirname(volume.target))))));
+      const file = join(node.stateDir, 'set-aside', aside, 'database/file');
+      expect(readFileSync(file, 'utf8')).to.equal('written while nothing was mounted');
+      await expectOk(volume.unpublish(), 'unpublish');
+      expect(existsSync(volume.target)).to.equal(false);
+      rmSync(join(node.stateDir, 'set-aside'), { recursive: true });
+      mkdirSync(node.at('data'), { recursive: true });
+    });
+  });
+});
+
+const isUp = (call: string): boolean => call === 'stage' || call === 'publish';
+
+function isComplete({ makePod, volume }: Living): boolean {
+  return makePod === undefined || mountsAt(join(volume.target, 'data')).length === 1;
+}
