@@ -10,10 +10,11 @@ import { podLookup } from './kubernetes/pods.ts';
 import { processEngine } from './mount/engine/processes.ts';
 import { authorization } from './node/authorization.ts';
 import type { NodeDependencies } from './node/dependencies.ts';
+import { whyUnseen } from './node/host-visibility.ts';
 import { type Housekeeping, housekeeping } from './node/housekeeping.ts';
 import { volumeLocks } from './node/locks.ts';
 import { completions } from './node/nested.ts';
-import { toStatus } from './node/reasons.ts';
+import { NodeError, toStatus } from './node/reasons.ts';
 import { recover } from './node/recovery.ts';
 import { nodeHandlers } from './node/service.ts';
 import { serveHttp } from './observe/http.ts';
@@ -66,6 +67,8 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   );
   const identity = identityHandlers({ name: config.driverName, version: VERSION, isReady });
   const nested = started.use(completions({ deps: () => deps, log }));
+  const authorized = authorization({ policy, journal, directories: [config.kubeletDir, config.stateDir] });
+  let unseen: string | undefined;
   const deps: NodeDependencies = {
     nodeId: config.nodeId,
     maxVolumes: config.maxVolumes,
@@ -79,7 +82,10 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     pods: podLookup({ api }),
     events,
     metrics,
-    authorize: authorization({ policy, journal, directories: [config.kubeletDir, config.stateDir] }),
+    authorize: (volume, request) => {
+      if (unseen !== undefined) throw new NodeError('unseen-mounts', unseen);
+      return authorized(volume, request);
+    },
     completions: nested,
     housekeeping: { wake: () => keeper?.wake() },
   };
@@ -88,6 +94,8 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   const observe = ({ method, code, seconds }: Observation) =>
     metrics.observe('csi_idmap_operations_seconds', { method, grpc_status_code: code }, seconds);
   const options = { log, toStatus, observe };
+  // Ready when the engine answers, and what it mounts is seen on the node.
+  unseen = await whyUnseen(deps);
   // Before any call can be served.
   const { undone, waiting, problems } = await recover(deps);
   if (undone > 0) log.info('took back what an earlier driver had half done', { volumes: undone });
@@ -105,18 +113,19 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
       ],
     }),
   );
-  for (const record of journal.all()) if (record.state === 'waiting') nested.begin(record);
-  // Ready when the engine answers: its processes start, and the kubelet directory can be looked at.
-  await engine.lookup({ target: { path: config.kubeletDir } });
   for (const record of waiting) nested.begin(record);
   keeper = started.use(
     housekeeping({ ...deps, onProblem: (problem) => log.warn('cannot clean up', { problem }) }),
   );
-  ready = true;
+  ready = unseen === undefined;
   started.defer(() => {
     ready = false;
   });
   // Last, and so the first to end: kubelet calls from now on.
+  if (unseen !== undefined) {
+    log.error('not ready, and not registered', { because: unseen });
+    return started.move();
+  }
   if (config.registration === 'on') {
     const { registrationDir: directory, registrationEndpoint: endpoint, driverName } = config;
     const registration = started.use(keepRegistered({ directory, driverName, endpoint, log }));

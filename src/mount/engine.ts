@@ -65,6 +65,7 @@ export function engineOver(carrier: Carrier): Engine {
     moveAside: call('moveAside'),
     canIdmap: call('canIdmap'),
     rootOf: call('rootOf'),
+    propagationOf: call('propagationOf'),
     ownEmpty: call('ownEmpty'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),

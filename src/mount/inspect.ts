@@ -3,6 +3,7 @@
 //
 //   canIdmap   open_tree(OPEN_TREE_CLONE); mount_setattr(MOUNT_ATTR_IDMAP); the copy is closed, nobody has seen it
 //   rootOf     statx(2)
+//   propagationOf   the mount's tags, as mountinfo shows them
 //
 // Tried, never told from the filesystem's name: it depends on the kernel, on the mount (one that is mapped already is
 // not mapped again by mount_setattr(2)), and on whose user namespace the filesystem belongs to.
@@ -97,6 +98,13 @@ export function rootOf(request: RootOfRequest): RootOwner {
 }
 
 const MODE_BITS = 0o7777;
+
+/** The peer groups of the mount that a source is on: `shared:N`, `master:N`; none for a private one. */
+export function propagationOf(request: RootOfRequest): readonly string[] {
+  using place = openSource(request);
+  const view = mountView();
+  return view.find(mountIdOf(place, view))?.info.propagation ?? [];
+}
 
 /** A reference to a source (O_PATH). */
 export function openSource(request: RootOfRequest): Fd {

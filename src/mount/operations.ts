@@ -23,6 +23,7 @@ import {
   type CanIdmapRequest,
   type CanIdmapResult,
   canIdmap,
+  propagationOf,
   type RootOfRequest,
   rootOf,
 } from './inspect.ts';
@@ -112,6 +113,7 @@ export interface Requests {
   readonly moveAside: MoveAsideRequest;
   readonly canIdmap: CanIdmapRequest;
   readonly rootOf: RootOfRequest;
+  readonly propagationOf: RootOfRequest;
   readonly ownEmpty: OwnEmptyRequest;
 }
 
@@ -135,6 +137,7 @@ export interface Results {
   readonly moveAside: MoveAsideResult;
   readonly canIdmap: CanIdmapResult;
   readonly rootOf: RootOwner;
+  readonly propagationOf: readonly string[];
   readonly ownEmpty: OwnEmptyResult;
 }
 
@@ -254,6 +257,8 @@ export const operationsOn = (
   canIdmap: (request) => canIdmap(request, kernel, userNamespaces),
 
   rootOf,
+
+  propagationOf,
 
   ownEmpty,
 });

@@ -34,6 +34,7 @@ export type RequestReason =
   | 'pod-unknown'
   | 'pod-user-namespace'
   | 'out-of-range'
+  | 'unseen-mounts'
   | 'state-not-writable'
   | 'unexpected';
 
@@ -118,6 +119,12 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     meaning: 'The volume has an ID mapping of its own, and its pod has, or may have, a user namespace.',
     remedy:
       'Remove the mapping or use `idmap: pod`; or let the driver ask the API server about pods; see docs/user-namespaces.md.',
+  },
+  'unseen-mounts': {
+    code: 'UNAVAILABLE',
+    retryable: true,
+    meaning: 'What the driver mounts would not be seen outside of its container.',
+    remedy: 'Mount the kubelet directory into it with mountPropagation: Bidirectional, as the chart does.',
   },
   'out-of-range': {
     code: 'OUT_OF_RANGE',

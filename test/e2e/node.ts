@@ -6,7 +6,7 @@ import { type Client, connect } from '../../src/rpc/client.ts';
 import { NodeService } from '../../src/rpc/generated/csi.ts';
 import { type CodeName, StatusError } from '../../src/rpc/status.ts';
 import { type Plugin, startPlugin } from '../sanity/plugin.ts';
-import { mountCommand, mountPlace, unmountCommand } from '../support/fixtures.ts';
+import { mountPlace, sharedMount } from '../support/fixtures.ts';
 import { mountsBelow, type ShownMount } from './kernel.ts';
 
 /** How a call ended. Never thrown: a refusal is a result here. */
@@ -67,9 +67,7 @@ export async function startNode({ start = START }: NodeOptions = {}): Promise<Te
   const stateDir = place.at('kubelet/plugins/idmap.csi.dev');
   const socket = place.at('csi.sock');
   mkdirSync(kubeletDir);
-  mountCommand('--bind', kubeletDir, kubeletDir);
-  making.defer(() => unmountCommand(kubeletDir));
-  mountCommand('--make-shared', kubeletDir);
+  making.use(sharedMount(kubeletDir));
   let plugin = await start(place.path);
   making.defer(() => plugin[Symbol.asyncDispose]());
   const made = making.move();

@@ -7,7 +7,7 @@ import { expect } from 'chai';
 import Mocha from 'mocha';
 import { connect } from '../../src/rpc/client.ts';
 import { NodeService } from '../../src/rpc/generated/csi.ts';
-import { mountPlace, unmountCommand } from '../support/fixtures.ts';
+import { mountPlace, sharedMount, unmountCommand } from '../support/fixtures.ts';
 import { goTool } from '../support/go-tool.ts';
 import { sparseFile } from '../support/images.ts';
 import { mountTargets } from '../support/leaks.ts';
@@ -149,6 +149,7 @@ async function outcomeOf(program: string, volume: Volume): Promise<Outcome> {
   const { directories, context, accessType = 'mount', sizes = SIZES, prepare } = volume;
   using place = mountPlace();
   for (const name of ['kubelet', ...directories]) mkdirSync(place.at(name));
+  using _shared = sharedMount(place.at('kubelet'));
   prepare?.(place.at);
   await using plugin = await startPlugin(place.path);
   const { direct, specs, shown } = await runOnBothSockets(plugin, {
@@ -162,7 +163,7 @@ async function outcomeOf(program: string, volume: Volume): Promise<Outcome> {
 
   const mounts = mountTargets()
     .map(({ target }) => target)
-    .filter((target) => target.startsWith(`${place.path}/`));
+    .filter((target) => target.startsWith(`${place.path}/`) && target !== place.at('kubelet'));
   // The tests below tell of them.
   for (const target of mounts.toReversed()) unmountCommand('--lazy', target);
   return {

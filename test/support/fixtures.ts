@@ -70,6 +70,13 @@ export function mountCommand(...args: string[]): void {
   execFileSync('mount', args, { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
+/** Makes a directory a shared mount, as kubelet's is on a node. */
+export function sharedMount(path: string): Disposable {
+  mountCommand('--bind', path, path);
+  mountCommand('--make-shared', path);
+  return { [Symbol.dispose]: () => unmountCommand(path) };
+}
+
 export function unmountCommand(...args: string[]): void {
   execFileSync('umount', args, { stdio: ['ignore', 'ignore', 'inherit'] });
 }

@@ -34,6 +34,7 @@ const CODES: Readonly<Record<Reason, keyof typeof Code>> = {
   'pod-unknown': 'INVALID_ARGUMENT',
   'pod-user-namespace': 'FAILED_PRECONDITION',
   'out-of-range': 'OUT_OF_RANGE',
+  'unseen-mounts': 'UNAVAILABLE',
   'state-not-writable': 'UNAVAILABLE',
   'invalid-mount': 'INVALID_ARGUMENT',
   'source-outside-roots': 'PERMISSION_DENIED',
