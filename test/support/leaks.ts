@@ -99,6 +99,7 @@ export function openDescriptors(pid: number): string[] {
 
 export interface Process {
   readonly pid: number;
+  readonly parent: number;
   readonly command: string;
 }
 
@@ -114,7 +115,7 @@ export function descendants(ancestor: number): Process[] {
   return below(ancestor);
 }
 
-function readStat(pid: number): (Process & { parent: number; alive: boolean })[] {
+function readStat(pid: number): (Process & { alive: boolean })[] {
   const [stat] = lines(`/proc/${pid}/stat`);
   if (stat === undefined) return [];
   // The name is in parentheses and may hold any of them itself.

@@ -108,11 +108,12 @@ describe('making an image', () => {
 
   it('is not led astray by a mount whose source is called as a descriptor', function () {
     needTool(this, 'unshare', 'a mount namespace for that mount');
-    const mounts = [3, 4, 5].map((fd) => `mount -t tmpfs /proc/self/fd/${fd} /tmp/seen`);
-    const place = ['mount -t tmpfs tmpfs /tmp', 'mkdir /tmp/seen', ...mounts];
+    using place = temporaryDirectory();
+    writeFiles(place.path, { 'seen/': '' });
+    const mounts = [3, 4, 5].map((fd) => `mount -t tmpfs /proc/self/fd/${fd} ${place.at('seen')}`);
     for (const [filesystem, { smallest }] of filesystems) {
-      const make = [process.execPath, makeFixture, `/tmp/${filesystem}`, filesystem, smallest];
-      execFileSync('unshare', ['--mount', 'sh', '-c', [...place, `exec ${make.join(' ')}`].join(' && ')]);
+      const make = [process.execPath, makeFixture, place.at(filesystem), filesystem, smallest];
+      execFileSync('unshare', ['--mount', 'sh', '-c', [...mounts, `exec ${make.join(' ')}`].join(' && ')]);
     }
   });
 

@@ -259,10 +259,7 @@ describeEngines('an overlay', (bench) => {
     using place = mountPlace();
     writeFiles(place.path, { 'a/': '', file: '' });
     const layers = lowerdir([place.at('a'), place.at('file')]);
-    await failureOf(bench.mount(overlayOf(layers), place.at('target')), {
-      reason: 'invalid-mount',
-      rolledBack: true,
-    });
+    await failureOf(bench.mount(overlayOf(layers), place.at('target')), { rolledBack: true });
     expect(mountsIn(place.path)).to.equal(1);
   });
 
