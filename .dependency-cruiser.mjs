@@ -13,7 +13,19 @@ const MAY_IMPORT = {
   identity: ['rpc', 'observe'],
   registration: ['rpc', 'observe'],
   nri: ['rpc', 'observe'],
-  node: ['volume', 'policy', 'journal', 'mount', 'userns', 'observe', 'kubernetes', 'rpc', 'nri'],
+  'fuse-host': ['policy', 'volume', 'mount', 'userns', 'observe', 'rpc', 'sys'],
+  node: [
+    'volume',
+    'policy',
+    'journal',
+    'mount',
+    'userns',
+    'observe',
+    'kubernetes',
+    'rpc',
+    'nri',
+    'fuse-host',
+  ],
 };
 
 /** What `volume` and `policy` may see of the engine: data and pure functions, nothing that calls the kernel. */

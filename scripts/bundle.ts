@@ -1,4 +1,5 @@
-// What production runs: main.mjs, and what it starts by itself, the engine's child process and its thread. koffi stays
+// What production runs: main.mjs, and what it starts by itself, the engine's child process and its
+// thread, and fuse-host's. koffi stays
 // outside, for its native module.
 import { readFileSync } from 'node:fs';
 import { type BuildResult, build, type Plugin } from 'esbuild';
@@ -14,6 +15,7 @@ export async function bundle({ write }: BundleOptions): Promise<BuildResult<{ me
     entryPoints: {
       main: 'src/main.ts',
       'engine-process': 'src/mount/engine/engine-process.ts',
+      'start-process': 'src/fuse-host/start-process.ts',
       'thread-worker': 'src/mount/thread/thread-worker.ts',
     },
     outdir: 'dist',

@@ -32,6 +32,8 @@ export interface Settings {
   readonly nriSocket: string;
   readonly fsgroup: 'idmap' | 'kubelet';
   readonly fuseMode: 'inline' | 'host';
+  /** Path of the socket of fuse-host. */
+  readonly fuseHostSocket: string;
   /** See `kernel` of Config. */
   readonly mountApi: 'auto' | MountApi;
   readonly disabledFeatures: readonly FeatureName[];
@@ -41,8 +43,10 @@ export interface Settings {
   readonly logFormat: 'json' | 'text';
 }
 
-interface OptionRow<T> {
+export interface OptionRow<T> {
   readonly flag: string;
+  /** Where it is not the flag's (variableOf). */
+  readonly variable?: string;
   readonly placeholder: string;
   readonly meaning: string;
   /** The value is a list, separated by commas; the flag may be given several times. */
@@ -161,6 +165,13 @@ export const OPTIONS: { readonly [K in keyof Settings]: OptionRow<Settings[K]> }
     fallback: () => 'inline',
     parse: oneOf('inline', 'host'),
   },
+  fuseHostSocket: {
+    flag: 'fuse-host-socket',
+    placeholder: 'PATH',
+    meaning: 'where fuse-host listens (default: <state dir>/fuse-host.sock)',
+    fallback: (raw) => path.join(raw.stateDir ?? pluginDir(raw), 'fuse-host.sock'),
+    parse: absolutePath,
+  },
   mountApi: {
     flag: 'mount-api',
     placeholder: 'API',
@@ -207,38 +218,45 @@ function pluginDir({ kubeletDir, driverName }: RawConfig): string {
   return path.join(kubeletDir ?? directory.fallback({}), 'plugins', driverName ?? name.fallback({}));
 }
 
-const KEYS = Object.keys(OPTIONS) as (keyof Settings)[];
-
 /** `node-id` as the variable that mirrors it. */
 export function variableOf(flag: string): string {
   return `CSI_IDMAP_${flag.toUpperCase().replaceAll('-', '_')}`;
 }
 
+/** A table of options, of one command. */
+export type OptionTable<S> = { readonly [K in keyof S]: OptionRow<S[K]> };
+
 /**
  * @param flags by flag name without dashes, as given; absent when not given
  * @throws Error naming flag or variable, value and what is allowed
  */
-export function readConfig(
-  flags: Readonly<Record<string, string | undefined>>,
-  environment: Readonly<Record<string, string | undefined>>,
-): Config {
-  const given = KEYS.map((key) => {
-    const { flag } = OPTIONS[key];
-    return [key, flags[flag] ?? environment[variableOf(flag)]] as const;
-  });
-  const raw: RawConfig = Object.fromEntries(given.filter(([, value]) => value !== undefined));
-  const read = KEYS.map((key) => {
-    const { flag, parse, fallback } = OPTIONS[key];
-    const value = raw[key] ?? fallback(raw);
-    try {
-      return [key, parse(value)] as const;
-    } catch (error) {
-      const name = flags[flag] === undefined && raw[key] !== undefined ? variableOf(flag) : `--${flag}`;
-      throw new Error(`${name} ${JSON.stringify(value)}: ${error instanceof Error ? error.message : error}`);
-    }
-  });
-  const settings = Object.fromEntries(read) as unknown as Settings;
+export function readConfig(flags: Given, environment: Given): Config {
+  const settings = readOptions(OPTIONS, flags, environment);
   const { mountApi, disabledFeatures: disabled } = settings;
   const kernel = Object.freeze({ api: mountApi === 'auto' ? undefined : mountApi, disabled });
   return Object.freeze({ ...settings, kernel });
+}
+
+type Given = Readonly<Record<string, string | undefined>>;
+
+/** @throws Error naming flag or variable, value and what is allowed */
+export function readOptions<S>(table: OptionTable<S>, flags: Given, environment: Given): S {
+  const keys = Object.keys(table) as (keyof S & string)[];
+  const given = keys.map((key) => {
+    const { flag, variable = variableOf(flag) } = table[key];
+    return [key, flags[flag] ?? environment[variable]] as const;
+  });
+  const raw: RawConfig = Object.fromEntries(given.filter(([, value]) => value !== undefined));
+  const read = keys.map((key) => {
+    const { flag, variable = variableOf(flag), parse, fallback } = table[key];
+    const value = (raw as Given)[key] ?? fallback(raw);
+    try {
+      return [key, parse(value)] as const;
+    } catch (error) {
+      const isVariable = flags[flag] === undefined && (raw as Given)[key] !== undefined;
+      const name = isVariable ? variable : `--${flag}`;
+      throw new Error(`${name} ${JSON.stringify(value)}: ${error instanceof Error ? error.message : error}`);
+    }
+  });
+  return Object.freeze(Object.fromEntries(read)) as S;
 }

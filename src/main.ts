@@ -1,7 +1,8 @@
 // The entry: picks a command. Each command's code is loaded when it is called, so that none waits for another's.
 import { Command, Option } from 'commander';
 import { collectOptions, withKernelFlags } from './cli/options.ts';
-import { OPTIONS, variableOf } from './config.ts';
+import { OPTIONS, type OptionRow, type OptionTable, variableOf } from './config.ts';
+import { FUSE_HOST_OPTIONS } from './fuse-host-config.ts';
 import { VERSION } from './version.ts';
 
 const program = new Command('csi-driver-idmap')
@@ -11,17 +12,19 @@ const program = new Command('csi-driver-idmap')
   .showHelpAfterError();
 
 const serve = program.command('serve').description('run the plugin until SIGTERM');
-for (const { flag, placeholder, meaning, list, fallback } of Object.values(OPTIONS)) {
-  const shown = /\(default/.test(meaning) ? meaning : `${meaning} (default: ${fallback({})})`;
-  const option = new Option(`--${flag} <${placeholder}>`, `${shown} [env: ${variableOf(flag)}]`);
-  if (list) option.argParser((text, before?: string) => (before === undefined ? text : `${before},${text}`));
-  serve.addOption(option);
-}
-serve.action(async (options: Record<string, string>) => {
+withOptions(serve, OPTIONS, async (flags) => {
   const { serveCommand } = await import('./cli/serve.ts');
-  // commander turns --node-id into nodeId; the table speaks of flags.
-  const flags = Object.values(OPTIONS).map(({ flag }) => [flag, options[camelCase(flag)]]);
-  await serveCommand(Object.fromEntries(flags));
+  await serveCommand(flags);
+});
+
+const fuseHost = program
+  .command('fuse-host')
+  .description(
+    'run FUSE helpers for the plugin (serve --fuse-mode host) until SIGTERM, so that they outlive it',
+  );
+withOptions(fuseHost, FUSE_HOST_OPTIONS, async (flags) => {
+  const { fuseHostCommand } = await import('./cli/fuse-host.ts');
+  await fuseHostCommand(flags);
 });
 
 const typeFlag = [
@@ -119,6 +122,26 @@ try {
 /** An error during the clean-up after an error comes with it: the first is the one that matters. */
 function causes(error: unknown): unknown[] {
   return error instanceof SuppressedError ? [...causes(error.suppressed), ...causes(error.error)] : [error];
+}
+
+/** A flag for each row of the table; `run` gets them by their names. */
+function withOptions<S extends object>(
+  command: Command,
+  table: OptionTable<S>,
+  run: (flags: Readonly<Record<string, string | undefined>>) => Promise<void>,
+): void {
+  const rows = Object.values<OptionRow<unknown>>(table);
+  for (const { flag, placeholder, meaning, list, fallback, variable = variableOf(flag) } of rows) {
+    const shown = /\(default/.test(meaning) ? meaning : `${meaning} (default: ${fallback({})})`;
+    const option = new Option(`--${flag} <${placeholder}>`, `${shown} [env: ${variable}]`);
+    if (list)
+      option.argParser((text, before?: string) => (before === undefined ? text : `${before},${text}`));
+    command.addOption(option);
+  }
+  command.action(async (options: Record<string, string>) => {
+    // commander turns --node-id into nodeId; the table speaks of flags.
+    await run(Object.fromEntries(rows.map(({ flag }) => [flag, options[camelCase(flag)]])));
+  });
 }
 
 function camelCase(flag: string): string {

@@ -20,13 +20,11 @@ import { nodeHandlers } from './node/service.ts';
 import { serveHttp } from './observe/http.ts';
 import type { Logger } from './observe/logger.ts';
 import { type LabelsOf, type Metrics, noMetrics } from './observe/metrics.ts';
-import { DEFAULT_POLICY } from './policy/default.ts';
-import { watchPolicy } from './policy/file.ts';
-import type { Policy } from './policy/policy.ts';
 import { keepRegistered } from './registration/registration.ts';
 import { IdentityService, NodeService } from './rpc/generated/csi.ts';
 import { serveUnix } from './rpc/server.ts';
 import { type Observation, toImplementation } from './rpc/service.ts';
+import { servedPolicy } from './served-policy.ts';
 import { VERSION } from './version.ts';
 
 /** Kernel work in parallel: mounts are short, and a node has few cores to spare for them. */
@@ -40,7 +38,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   let isRegistered = () => config.registration === 'off';
   // First, and so the last to end: it tells whether the rest is there.
   const metrics = await startMetrics(config, { isReady: () => ready && isRegistered(), log, started });
-  const policy = startPolicy(config, { log, started });
+  const policy = started.use(servedPolicy({ file: config.policyFile, log }));
   const journal = started.use(
     await openJournal({
       stateDir: config.stateDir,
@@ -67,7 +65,11 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   );
   const identity = identityHandlers({ name: config.driverName, version: VERSION, isReady });
   const nested = started.use(completions({ deps: () => deps, log }));
-  const authorized = authorization({ policy, journal, directories: [config.kubeletDir, config.stateDir] });
+  const authorized = authorization({
+    policy: policy.current,
+    journal,
+    directories: [config.kubeletDir, config.stateDir],
+  });
   let unseen: string | undefined;
   const deps: NodeDependencies = {
     nodeId: config.nodeId,
@@ -156,22 +158,6 @@ async function startMetrics(
   const metrics = prometheusMetrics();
   started.use(await serveHttp({ address, metrics, isReady, log }));
   return metrics;
-}
-
-/** @throws Error when the file is missing or wrong: fail closed */
-function startPolicy(
-  { policyFile: file }: Config,
-  { log, started }: Pick<MetricsOptions, 'log' | 'started'>,
-): () => Policy {
-  if (file === undefined) return () => DEFAULT_POLICY;
-  const watched = started.use(
-    watchPolicy({
-      file,
-      onChange: ({ rules }) => log.info('the policy has changed', { file, rules: rules.length }),
-      onProblem: (problem) => log.error('the policy cannot be read', { file, problem }),
-    }),
-  );
-  return watched.current;
 }
 
 type MountLabels = LabelsOf<'csi_idmap_mounts'>;

@@ -88,6 +88,8 @@ export interface UnmountRequest extends SourceRequest {
 export interface UnmountTreeRequest {
   readonly target: TargetSpec;
   readonly lazy?: boolean;
+  /** As of unmount. */
+  readonly force?: boolean;
   /** Remove the target afterwards; nothing there is no error. */
   readonly remove?: TargetKind;
 }
@@ -215,10 +217,10 @@ export const operationsOn = (
     }
   },
 
-  unmountRecursive({ target: spec, lazy = false, remove }) {
+  unmountRecursive({ target: spec, lazy = false, force = false, remove }) {
     try {
       using target = openTarget(spec);
-      const unmounted = unmountTree(target, { lazy }, mountView(kernel));
+      const unmounted = unmountTree(target, { lazy, force }, mountView(kernel));
       if (remove) target.remove(remove);
       return unmounted;
     } catch (error) {

@@ -22,7 +22,7 @@ export interface AuthorizationOptions {
 }
 
 export function authorization({ policy, journal, directories }: AuthorizationOptions): Authorize {
-  const forbidden = [...new Set(directories.flatMap((directory) => [directory, ...resolved(directory)]))];
+  const forbidden = withWhatTheyLeadTo(directories);
   return (volume, { volumeId, readOnly }) => {
     const { pod } = volume;
     const volumesOfNamespace = pod === undefined ? 0 : countOthers(journal, pod.namespace, volumeId);
@@ -39,6 +39,10 @@ function countOthers(journal: Journal, namespace: string, volumeId: string): num
 }
 
 /** The kubelet's directory may be a link, which must not be a way round. */
+export const withWhatTheyLeadTo = (directories: readonly string[]): string[] => [
+  ...new Set(directories.flatMap((directory) => [directory, ...resolved(directory)])),
+];
+
 function resolved(directory: string): string[] {
   try {
     return [realpathSync(directory)];

@@ -4,6 +4,7 @@
 // Kubelet takes CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED as "the outcome is not
 // known, clean up", and every other code as "nothing is mounted". So the code of the table is only used when all
 // that was done has been undone; else the answer is an uncertain one.
+import { FuseHostError } from '../fuse-host/client.ts';
 import { StateError } from '../journal/durable.ts';
 import { MountError, type MountReason } from '../mount/errors.ts';
 import { PolicyError } from '../policy/policy.ts';
@@ -36,6 +37,8 @@ export type RequestReason =
   | 'out-of-range'
   | 'unseen-mounts'
   | 'state-not-writable'
+  | 'fuse-host-away'
+  | 'fuse-host-version'
   | 'unexpected';
 
 export type Reason = MountReason | RequestReason;
@@ -106,6 +109,19 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     retryable: true,
     meaning: 'The state directory takes no record, so nothing was begun.',
     remedy: 'The message says why: a full disk, mostly. Make room, or move --state-dir.',
+  },
+  'fuse-host-away': {
+    code: 'UNAVAILABLE',
+    retryable: true,
+    meaning:
+      'FUSE volumes are mounted by fuse-host (--fuse-mode host), which does not answer. Others are served.',
+    remedy: 'See to the pod of fuse-host on this node, and to --fuse-host-socket; see docs/fuse.md.',
+  },
+  'fuse-host-version': {
+    code: 'FAILED_PRECONDITION',
+    retryable: true,
+    meaning: 'The driver and fuse-host are of versions that do not understand each other. Others are served.',
+    remedy: 'Replace the one that the message names; a new fuse-host cuts the mounts of the old one.',
   },
   'pod-unknown': {
     code: 'INVALID_ARGUMENT',
@@ -315,10 +331,17 @@ function codeOf(error: unknown): FailureCode {
   if (error instanceof VolumeError) return REASONS['invalid-volume'].code;
   if (error instanceof StateError) return REASONS['state-not-writable'].code;
   if (error instanceof PolicyError) return REASONS['refused-by-policy'].code;
+  if (error instanceof FuseHostError) return REASONS[OF_FUSE_HOST[error.why]].code;
   if (!(error instanceof MountError)) return REASONS.unexpected.code;
   const { code } = REASONS[error.reason];
   return error.rolledBack || UNCERTAIN.has(code) ? code : 'UNAVAILABLE';
 }
+
+const OF_FUSE_HOST: Readonly<Record<FuseHostError['why'], RequestReason>> = {
+  away: 'fuse-host-away',
+  version: 'fuse-host-version',
+  failed: 'unexpected',
+};
 
 const UNCERTAIN: ReadonlySet<FailureCode> = new Set<FailureCode>([
   'CANCELLED',

@@ -74,10 +74,11 @@ export async function grant(
   }
 }
 
-/** Where FUSE helpers are looked for, if the policy says. */
-export function helpersOf({ programDirectories }: Grant): Pick<MountRequest, 'programs'> {
-  if (programDirectories.length === 0) return {};
-  return { programs: { directories: [...programDirectories, ...PROGRAM_DIRECTORIES] } };
+/** Where FUSE helpers are looked for, and who they are, as far as the policy says. */
+export function helpersOf({ programDirectories, helperUsers }: Grant): Pick<MountRequest, 'programs'> {
+  if (programDirectories.length === 0 && helperUsers.size === 0) return {};
+  const directories = [...programDirectories, ...PROGRAM_DIRECTORIES];
+  return { programs: { directories, users: Object.fromEntries(helperUsers) } };
 }
 
 /** What the journal keeps of a volume, for people and for a later start. */

@@ -39,9 +39,10 @@ const ROWS: Readonly<Record<string, (rule: Rule) => string[] | undefined>> = {
   'servers as sources': ({ sources }) =>
     [...sources].map(([type, patterns]) => `${type}: ${textsOf(patterns)}`),
   'FUSE helpers': ({ helpers }) =>
-    [...helpers].map(([name, { sources, options, program }]) =>
+    [...helpers].map(([name, { sources, options, program, user }]) =>
       [
         program ?? name,
+        ...(user ? [`as user ${user.uid}:${user.gid}`] : []),
         ...(sources.length > 0 ? [`sources ${textsOf(sources)}`] : []),
         ...(options.size > 0 ? [`options ${optionsOf(options)}`] : []),
       ].join('; '),

@@ -78,6 +78,13 @@ export interface HelperRule {
   readonly options: AllowedOptions;
   /** Where the program is; undefined for the usual directories. */
   readonly program: string | undefined;
+  /** The ordinary user that it runs as; undefined: with all rights of who starts it. */
+  readonly user: HelperUser | undefined;
+}
+
+export interface HelperUser {
+  readonly uid: number;
+  readonly gid: number;
 }
 
 export interface IdmapRule {
@@ -99,6 +106,8 @@ export interface Grant extends Terms {
   readonly sourceRoots: readonly SourceRoot[];
   /** Where FUSE helpers are looked for, before the usual directories. */
   readonly programDirectories: readonly string[];
+  /** Which of its helpers run as an ordinary user, by name. */
+  readonly helperUsers: ReadonlyMap<string, HelperUser>;
 }
 
 /** A volume that its author may not have. Final: only a change of volume or policy helps. */

@@ -62,7 +62,12 @@ function toRule({ name, readOnlyViewsOnly, idmap, sizeLimit, size, ...rule }: Pa
     label: name === undefined ? place : `${name} (${place})`,
     namespaces: rule.namespaces,
     serviceAccounts: rule.serviceAccounts,
-    helpers: new Map([...rule.helpers].map(([key, helper]) => [key, { ...helper, program: helper.program }])),
+    helpers: new Map(
+      [...rule.helpers].map(([key, helper]) => [
+        key,
+        { ...helper, program: helper.program, user: helper.user },
+      ]),
+    ),
     readOnlyViewsOnly: readOnlyViewsOnly ?? rule.class === 'inline',
     idmap: { kinds: idmap.kinds, onDisk: idmap.onDisk, shown: idmap.shown },
     sizeLimit: { default: sizeLimit.default, max: sizeLimit.max },

@@ -4,7 +4,7 @@ import { MAX_ID } from '../userns/mapping.ts';
 import { VolumeError } from '../volume/errors.ts';
 import { nearest } from '../volume/nearest.ts';
 import { parseQuantity } from '../volume/parse.ts';
-import type { IdRange, Pattern } from './policy.ts';
+import type { HelperUser, IdRange, Pattern } from './policy.ts';
 import { rootProblem } from './roots.ts';
 
 /** An object without other keys than these; of another, the one that is meant is named. */
@@ -99,10 +99,19 @@ const root = strict({
   trusted: z.boolean().default(false),
 });
 
+/** No user that has the rights of root, nor the id that stands for none. */
+const helperUser = z.union([z.string(), z.number()]).transform((value, context): HelperUser => {
+  const [, user, group = user] = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(String(value)) ?? [];
+  const [uid, gid] = [Number(user), Number(group)];
+  if (uid >= 1 && gid >= 1 && Math.max(uid, gid) <= MAX_ID) return { uid, gid };
+  return refuse(context, 'must be the numbers of an ordinary user and group, such as 65534:65534');
+});
+
 const helper = strict({
   sources: z.array(pattern).default([]),
   options: options.default(new Map()),
   program: z.string().optional(),
+  user: helperUser.optional(),
 });
 
 const rule = strict({

@@ -12,14 +12,18 @@ const FOLLOW_NOTHING = ['redirect_dir=nofollow', 'metacopy=off'];
 
 /** @param never places that nothing is shown of, whatever leads there */
 export function grantOf(rule: Rule, parts: readonly Asked[], never: readonly string[]): Grant {
-  const programs = parts.flatMap(({ volume }) =>
-    volume.kind === 'fuse' ? (rule.helpers.get(volume.helper)?.program ?? []) : [],
-  );
+  const names = parts.flatMap(({ volume }) => (volume.kind === 'fuse' ? [volume.helper] : []));
+  const programs = names.flatMap((name) => rule.helpers.get(name)?.program ?? []);
+  const users = names.flatMap((name) => {
+    const user = rule.helpers.get(name)?.user;
+    return user === undefined ? [] : [[name, user] as const];
+  });
   return {
     sourceRoots: rootsOf(parts, never),
     options: flagsOf(rule, parts),
     parts: parts.map(termsOf),
     programDirectories: [...new Set(programs.map((program) => path.dirname(program)))],
+    helperUsers: new Map(users),
   };
 }
 

@@ -36,6 +36,7 @@ type Take = (value: unknown, why: Why) => unknown;
 /** Not marked in the proto, "MAY contain sensitive information" in its text. */
 const sensitiveFields: Record<string, readonly string[]> = {
   'csi.v1.VolumeCapability.MountVolume': ['mountFlags'],
+  'fusehost.v1.StartRequest': ['mountFlags'],
 };
 
 /** Keys of string maps: csi.storage.k8s.io/serviceAccount.tokens, and what names itself a secret. */

@@ -152,6 +152,7 @@ export const P_PIDFD = 3;
 export const WAIT = { WNOHANG: 0x1, WEXITED: 0x4, WNOWAIT: 0x1000000, __WALL: 0x40000000 } as const;
 
 export const SIGKILL = 9;
+export const SIGTERM = 15;
 export const SIG_SETMASK = 2;
 
 /** ioctl of a pidfd: a new fd of the process's user namespace (Linux 6.11, include/uapi/linux/pidfd.h). */

@@ -37,6 +37,11 @@ export function hasCapability(bit: number): boolean {
   return ((BigInt(`0x${effective}`) >> BigInt(bit)) & 1n) === 1n;
 }
 
+/** Skips the test where it turns out that this machine does not allow what it is about, in CI too. */
+export function needPermission(context: Mocha.Context, isAllowed: boolean, reason: string): void {
+  if (!isAllowed) skip(context, reason);
+}
+
 /** Skips the test or hook unless the file is there. */
 export function needFile(context: Mocha.Context, path: string, why: string): void {
   if (!existsSync(path)) miss(context, `no ${path}: ${why}`);

@@ -174,6 +174,13 @@ const ROWS: { readonly [K in keyof Settings]: Row } = {
     values: ['inline', 'host'].map((name) => [name, name] as const),
     wrong: [['outline', /must be one of inline, host$/]],
   },
+  fuseHostSocket: {
+    flag: 'fuse-host-socket',
+    variable: 'CSI_IDMAP_FUSE_HOST_SOCKET',
+    fallback: '/var/lib/kubelet/plugins/idmap.csi.dev/fuse-host.sock',
+    values: [['/run/fuse-host.sock', '/run/fuse-host.sock']],
+    wrong: [['fuse-host.sock', /must be an absolute path$/]],
+  },
   mountApi: {
     flag: 'mount-api',
     variable: 'CSI_IDMAP_MOUNT_API',

@@ -31,6 +31,8 @@ const CODES: Readonly<Record<Reason, keyof typeof Code>> = {
   'helper-failed': 'FAILED_PRECONDITION',
   'not-staged': 'FAILED_PRECONDITION',
   'volume-not-found': 'NOT_FOUND',
+  'fuse-host-away': 'UNAVAILABLE',
+  'fuse-host-version': 'FAILED_PRECONDITION',
   'pod-unknown': 'INVALID_ARGUMENT',
   'pod-user-namespace': 'FAILED_PRECONDITION',
   'out-of-range': 'OUT_OF_RANGE',
