@@ -2,12 +2,10 @@
 //
 //   a publish whose pod's directory is gone    unpublished for good: kubelet has forgotten it. Its layer, its device and
 //                                              its record go
-//   a layer of which there is no record        removed, if no overlay has it
 //   layers that were removed                   deleted, a while at a time (mount/layer/purge.ts)
 //
 // Nothing else is ever touched: not what was moved aside, not what could not be read, not what others have put there.
 import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isLater, type VolumeRecord } from '../journal/record.ts';
@@ -70,13 +68,6 @@ async function round(deps: HousekeepingDependencies, tell: Tell, signal: AbortSi
     if (signal.aborted) return;
     if (isForgotten(record, deps)) await removeForgotten(record, deps, tell);
   }
-  for (const name of await layersWithoutRecord(deps)) {
-    if (signal.aborted) return;
-    const layer = path.join(layersDirectory(deps), name);
-    await deps.engine
-      .removeLayer({ path: layer }, TO_THE_END)
-      .catch((error: unknown) => tell(messageOf(error)));
-  }
   await purge(deps, tell, signal);
 }
 
@@ -111,27 +102,6 @@ async function removeForgotten(
   } catch (error) {
     if (error instanceof NodeError && error.reason === 'operation-pending') return;
     tell(messageOf(error));
-  }
-}
-
-const LAYER_NAME = /^publish-[0-9a-f]{40}$/;
-
-/** Listed before the records are asked: a layer is made after its record, and removed before it. */
-async function layersWithoutRecord(deps: HousekeepingDependencies): Promise<string[]> {
-  const names = (await namesIn(layersDirectory(deps))).filter((name) => LAYER_NAME.test(name));
-  const without: string[] = [];
-  for (const name of names) {
-    if (!(await deps.journal.mentions(name))) without.push(name);
-  }
-  return without;
-}
-
-async function namesIn(directory: string): Promise<string[]> {
-  try {
-    return await readdir(directory);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
   }
 }
 

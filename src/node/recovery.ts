@@ -15,10 +15,13 @@
 //               nothing                        left: every call compares it with the kernel
 //   later       any                            left: it is for a version that understands it
 //
-// What cannot be taken away (busy, a filesystem that does not answer) keeps its record, and is reported.
+// What cannot be taken away (busy, a filesystem that does not answer) keeps its record, and is reported. A layer of which
+// there is no record at all is removed, if nothing has it; later a call might be about to use it.
 import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
 import { isLater, type VolumeRecord } from '../journal/record.ts';
-import { layerPathOf, type NodeDependencies, placeOf } from './dependencies.ts';
+import { layerPathOf, layersDirectory, type NodeDependencies, placeOf } from './dependencies.ts';
 
 export interface RecoveryReport {
   /** Half-done work that was taken back. */
@@ -45,12 +48,17 @@ export async function recover(deps: RecoveryDependencies): Promise<RecoveryRepor
   let undone = 0;
   for (const record of deps.journal.all()) {
     const outcome = await recoverOne(record, deps).catch((error: unknown): Outcome => {
-      problems.push(`${record.path}: ${error instanceof Error ? error.message : String(error)}`);
+      problems.push(`${record.path}: ${messageOf(error)}`);
       return 'failed';
     });
     if (outcome === 'undone') undone++;
     if (outcome === 'resumed') waiting.push(record);
     if (outcome !== 'left') deps.metrics.count('csi_idmap_recovered_records_total', { outcome });
+  }
+  for (const layer of await layersWithoutRecord(deps)) {
+    await deps.engine
+      .removeLayer({ path: layer }, STEP)
+      .catch((error: unknown) => problems.push(messageOf(error)));
   }
   return { undone, waiting, problems };
 }
@@ -79,3 +87,17 @@ async function isShown({ path, mount }: VolumeRecord, deps: RecoveryDependencies
   const { type, device, root } = shown.mount;
   return mount?.type === type && mount.device === device && mount.root === root;
 }
+
+const LAYER_NAME = /^publish-[0-9a-f]{40}$/;
+
+async function layersWithoutRecord(deps: RecoveryDependencies): Promise<string[]> {
+  const directory = layersDirectory(deps);
+  if (!existsSync(directory)) return [];
+  const without: string[] = [];
+  for (const name of (await readdir(directory)).filter((one) => LAYER_NAME.test(one))) {
+    if (!(await deps.journal.mentions(name))) without.push(path.join(directory, name));
+  }
+  return without;
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,5 +1,6 @@
-// The plugin is killed at every single thing that it does in a call, and started again in a new mount namespace. Then
-// the CO either repeats the call, or has changed its mind: both must end well, and leave nothing.
+// The plugin is killed at every single thing that it does in a call, and started again in a new mount namespace; the node
+// may have been rebooted meanwhile, or the records lost or written by another version. Then the CO either repeats the
+// call, or has changed its mind: both must end well, and leave nothing.
 //
 // One point of each call of a few kinds is taken here; CRASH_TEST=all takes every point of every kind, which takes half an
 // hour (npm run test:crash).
@@ -20,6 +21,7 @@ import {
   type Specimen,
   specimenNamed,
 } from './specimens.ts';
+import { rebooted, type World, withEarlierRecords, withLaterRecords, withoutRecords } from './worlds.ts';
 
 /** With the most things to do. */
 const FEW = [
@@ -37,6 +39,15 @@ const POINTS: { readonly [C in Call]: readonly number[] } = {
   unpublish: [2, 3, 1],
   unstage: [1, 2],
 };
+
+const WORLDS: readonly World[] = [
+  () => undefined,
+  rebooted,
+  withoutRecords,
+  () => undefined,
+  withLaterRecords,
+  withEarlierRecords,
+];
 
 describe('a plugin that is killed', function () {
   this.timeout(ALL_KINDS ? 600_000 : 90_000);
@@ -59,7 +70,7 @@ describe('a plugin that is killed', function () {
       it(`${where} of a ${call} of ${specimen.title}: the CO comes to its end`, async function () {
         if (specimen.needs) needTool(this, specimen.needs, `volumes of kind ${specimen.title}`);
         for (let n = only ?? 1; ; n++) {
-          const happened = await killAt(n, call, specimen);
+          const happened = await killAt(n, call, specimen, WORLDS[(n + i) % WORLDS.length] ?? rebooted);
           await expectNothingLeft(node);
           if (only !== undefined || happened.length < n) break;
         }
@@ -93,7 +104,7 @@ describe('a plugin that is killed', function () {
   });
 
   /** What had happened in the call until its end or the plugin's, which came with the nth. */
-  async function killAt(n: number, last: Call, specimen: Specimen): Promise<readonly string[]> {
+  async function killAt(n: number, last: Call, specimen: Specimen, world: World): Promise<readonly string[]> {
     const living = specimen.make(node);
     await using _volume = living.volume;
     const before = specimen.calls.slice(0, specimen.calls.indexOf(last));
@@ -108,11 +119,14 @@ describe('a plugin that is killed', function () {
     } else {
       await node.kill();
       await eventually('its engine is gone', () => !engines.some(isAlive));
+      world(node, crash);
       await node.start();
     }
     try {
       // Every second time the pod has been deleted meanwhile.
-      if (n % 2 === 0 || last === 'unpublish' || last === 'unstage') await goOn(living, last, specimen);
+      const isUp = last === 'stage' || last === 'publish';
+      const from = world === rebooted && last === 'publish' ? 'stage' : last;
+      if (!isUp || Math.floor(n / WORLDS.length) % 2 === 0) await goOn(living, from, specimen);
       await goBack(living, specimen);
     } catch (error) {
       throw new Error(`${at}: ${error instanceof Error ? error.message : error}`, { cause: error });
@@ -123,7 +137,7 @@ describe('a plugin that is killed', function () {
 
 /** From this call on, again, to the last one. */
 async function goOn(living: Living, from: Call, { calls }: Specimen): Promise<void> {
-  for (const call of calls.slice(calls.indexOf(from))) {
+  for (const call of calls.slice(Math.max(0, calls.indexOf(from)))) {
     await succeed(living, call);
     if (call === 'publish') {
       living.expectPublished();

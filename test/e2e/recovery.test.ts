@@ -1,19 +1,10 @@
 // What becomes of volumes of every kind when the plugin is gone for a while: the node is rebooted, the plugin's records
 // are lost, or written by another version. All are published, the plugin is killed, the change is made, and the next one
 // starts in a new mount namespace.
-import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
-import { eventually, unmountCommand, writeFiles } from '../support/fixtures.ts';
+import { eventually, writeFiles } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { type CrashSwitch, crashSwitch } from './crash-switch.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
@@ -29,6 +20,7 @@ import {
   type Specimen,
   specimenNamed,
 } from './specimens.ts';
+import { rebooted, type World, withEarlierRecords, withLaterRecords, withoutRecords } from './worlds.ts';
 
 const EPHEMERAL = kindNamed('overlay, ephemeral');
 const LIMITED = kindNamed('overlay, ephemeral, of limited size, idmapped');
@@ -41,7 +33,6 @@ interface Published {
 describe('what the plugin finds when it starts', () => {
   let node: TestNode;
   let crash: CrashSwitch;
-  let boots = 0;
 
   before(async function () {
     needRoot(this, 'the plugin mounts');
@@ -90,33 +81,18 @@ describe('what the plugin finds when it starts', () => {
     await expectNothingLeft(node);
   }
 
-  /** Nothing is mounted any more, and the boot has another id. */
-  async function reboot(meanwhile = () => {}): Promise<void> {
+  async function restart(...meanwhile: World[]): Promise<void> {
     await node.kill();
-    for (const { target } of node.mounts().toReversed()) unmountCommand('--lazy', target);
-    for (const device of devicesOf(node)) execFileSync('losetup', ['--detach', device]);
-    meanwhile();
-    crash.boot = `boot-${++boots}`;
+    for (const world of meanwhile) world(node, crash);
     await node.start();
   }
 
-  async function restart(meanwhile: () => void): Promise<void> {
-    await node.kill();
-    meanwhile();
-    await node.start();
-  }
-
-  const changeRecords = (change: (record: Record<string, unknown>) => Record<string, unknown>) => {
-    for (const { file, text } of node.records())
-      writeFileSync(file, JSON.stringify(change(JSON.parse(text))));
-  };
   const recordsOf = ({ id }: { id: string }) => node.records().filter(({ text }) => text.includes(`"${id}"`));
-  const loseRecords = () => rmSync(join(node.stateDir, 'records'), { recursive: true });
 
   describe('after a reboot', () => {
     it('the same pods get the same volumes again, with what they wrote', async () => {
       const all = await publishAll();
-      await reboot();
+      await restart(rebooted);
       await repeatAll(all);
       for (const { living } of all) {
         living.makePod?.();
@@ -128,13 +104,13 @@ describe('what the plugin finds when it starts', () => {
 
     it('pods that were deleted meanwhile are unpublished, and nothing is left', async () => {
       const all = await publishAll();
-      await reboot();
+      await restart(rebooted);
       await removeAll(all);
     });
 
     it('what was written by pods that kubelet has forgotten goes without a call', async () => {
       const all = await publishAll();
-      await reboot(() => {
+      await restart(rebooted, () => {
         for (const { living } of all) removePod(living.volume);
       });
       await eventually('nothing is left', () => node.records().length === 0 && layersOf(node).length === 0);
@@ -145,13 +121,13 @@ describe('what the plugin finds when it starts', () => {
   describe('without its records', () => {
     it('unpublish and unstage go by what the kernel shows', async () => {
       const all = await publishAll();
-      await restart(loseRecords);
+      await restart(withoutRecords);
       await removeAll(all);
     });
 
     it('stage and publish leave running pods what they have', async () => {
       const all = await publishAll();
-      await restart(loseRecords);
+      await restart(withoutRecords);
       await repeatAll(all);
       for (const { living } of all) living.expectKept();
       await removeAll(all);
@@ -161,15 +137,8 @@ describe('what the plugin finds when it starts', () => {
   describe('with the records of a later version', () => {
     it('they are left alone and reported, and unpublish and unstage work', async () => {
       const all = await publishAll();
-      const change = (record: object) => ({
-        ...record,
-        schema: 99,
-        state: 'dreaming',
-        news: { of: 'tomorrow' },
-      });
       let before: unknown;
-      await restart(() => {
-        changeRecords(change);
+      await restart(withLaterRecords, () => {
         before = node.records();
       });
       expect(node.records()).to.deep.equal(before);
@@ -182,13 +151,7 @@ describe('what the plugin finds when it starts', () => {
   describe('with the records of an earlier version', () => {
     it('unpublish and unstage work', async () => {
       const all = await publishAll();
-      const OLD = ['kind', 'volumeId', 'path', 'state', 'fingerprint', 'accessMode', 'mount', 'bootId'];
-      await restart(() => {
-        changeRecords((record) => ({
-          schema: 1,
-          ...Object.fromEntries(Object.entries(record).filter(([name]) => OLD.includes(name))),
-        }));
-      });
+      await restart(withEarlierRecords);
       await removeAll(all);
     });
   });
@@ -279,7 +242,7 @@ describe('what the plugin finds when it starts', () => {
       await using volume = volumeOfKind(node, LIMITED);
       await expectOk(volume.stage(), 'stage');
       await expectOk(volume.publish(), 'publish');
-      await restart(loseRecords);
+      await restart(withoutRecords);
       await eventually('the plugin has tried', () =>
         node.plugin.log.some(({ text }) => text.includes('writes to it')),
       );
