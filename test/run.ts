@@ -25,6 +25,7 @@ const MASKED_FILES = [
   'device',
   'grow',
   'inspect',
+  'layer',
   'lookup',
   'mapped-upper',
   'mkdir',
