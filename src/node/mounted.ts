@@ -116,6 +116,10 @@ async function adoptable(
   return looksLike(wanted.type, shown.mount.type) ? identityOf(shown.mount) : undefined;
 }
 
+export async function isAdoptable(...found: Parameters<typeof adoptable>): Promise<boolean> {
+  return (await adoptable(...found)) !== undefined;
+}
+
 /** What a mount of a type is shown as: a bind as what it shows, an image as what is in it, FUSE with its helper. */
 function looksLike(wanted: string, shown: string): boolean {
   if (wanted === 'device') return shown === 'devtmpfs' || shown === 'tmpfs';

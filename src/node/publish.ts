@@ -1,15 +1,15 @@
 // NodePublishVolume: one pod's view of a staged volume, or all of an inline one (volume/publish.ts says which it is).
-import type { VolumeRecord } from '../journal/record.ts';
+import type { RecordKey, VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodePublishVolumeRequest, NodePublishVolumeResponse } from '../rpc/generated/csi.ts';
 import { podUidOfTarget } from '../userns/pod-uid.ts';
 import { isNested, layerWanted, type Publication, type PublishPlan, planPublish } from '../volume/publish.ts';
-import { isShared } from '../volume/stage.ts';
+import { isShared, planStage } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
 import type { NodeDependencies } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
-import { type Adoptable, ensurePlaced, isThere } from './mounted.ts';
+import { type Adoptable, ensurePlaced, isAdoptable, isThere } from './mounted.ts';
 import { complete } from './nested.ts';
 import { place } from './place.ts';
 import { mayMapFor, userNamespaceOf } from './pod-ids.ts';
@@ -50,7 +50,10 @@ export async function nodePublishVolume(
   // Refused before anything is done, and before its layer is made.
   const plan = planPublish(volume, publication);
   if (stagingPath !== undefined && isShared(volume, mayMap ? group : undefined)) {
-    await requireStaged(volumeId, stagingPath, deps, context);
+    const { terms, readOnlyMode: readOnly } = publication;
+    const [staged] = planStage(volume, { terms, group, readOnly }).mounts;
+    const wanted = staged && ({ type: staged.type, state: 'done' } as const);
+    await requireStaged({ kind: 'stage', volumeId, path: stagingPath }, wanted, deps, context);
   }
   refuseSecondTarget(volumeId, path, accessMode, deps);
   const { pod } = volume;
@@ -137,15 +140,16 @@ function requireStagingPath(stagingPath: string): string {
   return requirePath(stagingPath, 'staging_target_path');
 }
 
+/** Where the record was lost, what is mounted must do: kubelet does not stage again what it knows to be staged. */
 async function requireStaged(
-  volumeId: string,
-  stagingPath: string,
+  key: RecordKey,
+  wanted: Adoptable | undefined,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<void> {
-  const record = deps.journal.find({ kind: 'stage', volumeId, path: stagingPath });
-  if (record && (await isThere(record, deps, context))) return;
-  throw new NodeError('not-staged', `volume ${volumeId} is not staged at ${stagingPath}`);
+  const record = deps.journal.find(key);
+  const is = record ? await isThere(record, deps, context) : await isAdoptable(key, wanted, deps, context);
+  if (!is) throw new NodeError('not-staged', `volume ${key.volumeId} is not staged at ${key.path}`);
 }
 
 function refuseSecondTarget(

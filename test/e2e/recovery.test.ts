@@ -1,7 +1,7 @@
 // What becomes of volumes of every kind when the plugin is gone for a while: the node is rebooted, the plugin's records
 // are lost, or written by another version. All are published, the plugin is killed, the change is made, and the next one
 // starts in a new mount namespace.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { eventually, writeFiles } from '../support/fixtures.ts';
@@ -131,6 +131,39 @@ describe('what the plugin finds when it starts', () => {
       await repeatAll(all);
       for (const { living } of all) living.expectKept();
       await removeAll(all);
+    });
+  });
+
+  describe('without its records, for a volume that kubelet knows to be staged', () => {
+    it('another pod is served; one whose volume is not staged is not', async () => {
+      await using staged = volumeOfKind(node, kindNamed('overlay with upperdir, idmapped'));
+      await using other = volumeOfKind(node, kindNamed('tmpfs'));
+      await expectOk(staged.stage(), 'stage');
+      await restart(withoutRecords);
+      await expectOk(staged.publish(), 'publish');
+      expect(theMountAt(staged.target).type).to.equal('overlay');
+      expect(await other.publish()).to.include({ code: 'FAILED_PRECONDITION' });
+      await expectOk(staged.stage(), 'stage again');
+    });
+  });
+
+  describe('without the directories of pods', () => {
+    it('no pod is forgotten, for kubelet may have them still', async () => {
+      const living = specimenNamed('overlay, ephemeral').make(node);
+      await using volume = living.volume;
+      for (const call of ['stage', 'publish'] as const) await expectOk(living.call(call), call);
+      await living.run();
+      const [pods, away] = [join(node.kubeletDir, 'pods'), join(node.kubeletDir, 'away')];
+      await restart(rebooted, () => {
+        renameSync(pods, away);
+        writeFiles(node.stateDir, { 'layers/removed-decoy/file': '' });
+      });
+      await eventually('a round is over', () => !layersOf(node).includes('removed-decoy'));
+      expect([layersOf(node).length, recordsOf(volume).length]).to.deep.equal([1, 1]);
+      rmSync(pods, { recursive: true, force: true });
+      renameSync(away, pods);
+      for (const call of ['stage', 'publish'] as const) await expectOk(living.call(call), call);
+      living.expectKept();
     });
   });
 
