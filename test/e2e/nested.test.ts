@@ -1,10 +1,10 @@
 // Overlays and FUSE for pods with user namespaces, without NRI: a read-only cover at once, the volume below it as soon as
 // kubelet has recorded the pod's mapping.
-import { existsSync, lstatSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { runInPod } from '../../src/cli/demo/pod.ts';
-import { eventually, ownerOf, writeFiles } from '../support/fixtures.ts';
+import { eventually, ownerOf, unmountCommand, writeFiles } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
 import { filesIn } from './kinds.ts';
@@ -187,6 +187,23 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
     await node.start();
     await complete(target);
     write(join(target, 'data'));
+  });
+
+  it('one whose cover is gone when the driver is back waits to be published again', async () => {
+    await using stack = new AsyncDisposableStack();
+    const { pod, volume, target } = await publish(stack, overlay());
+    await node.kill();
+    unmountCommand(target);
+    // As a pod could, that was started meanwhile: nothing is mounted over it.
+    writeFiles(target, { 'data/note': 'of the pod' });
+    pod.record();
+    await node.start();
+    expect(await volume.stats(target)).to.include({ code: 'NOT_FOUND' });
+    expect(mountsAt(join(target, 'data'))).to.deep.equal([]);
+    expect(await volume.publish({ targetPath: target })).to.include({ code: 'OK' });
+    await complete(target);
+    expect(theMountAt(target)).to.include({ type: 'tmpfs' });
+    rmSync(join(node.stateDir, 'set-aside'), { recursive: true });
   });
 
   for (const [when, prepare] of [
