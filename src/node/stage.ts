@@ -18,7 +18,11 @@ export async function nodeStageVolume(
   const asked = readVolumeRequest(request, deps);
   const { volume, capability } = asked;
   const key = { kind: 'stage', volumeId, path } as const;
-  const print = fingerprint({ volumeContext: request.volumeContext, capability });
+  // Pods with other groups share what is staged, and kubelet stages it again for any of them: each has its own view.
+  const print = fingerprint({
+    volumeContext: request.volumeContext,
+    capability: { ...capability, group: undefined },
+  });
   const granted = await grant(asked, { key, fingerprint: print, readonly: false }, deps, context);
   if (granted === undefined) return {};
   const { sourceRoots } = granted.grant;

@@ -107,7 +107,12 @@ describe('fsGroup', () => {
       }
       expect(lstatSync(join(volume.data, 'base')).gid, 'on disk').to.equal(0);
       expect(lstatSync(join(volume.data, 'base/of-root')).gid, 'on disk').to.equal(0);
-      if (row.inline || row.shared) return;
+      if (row.inline) return;
+      expect(await volume.stage(request(OTHER)), 'staged for another').to.include({
+        message: '',
+        code: 'OK',
+      });
+      if (row.shared) return;
       const targetPath = volume.targetOf('second');
       expect(await volume.publish({ ...request(OTHER), targetPath })).to.include({ code: 'OK' });
       expect(statSync(targetPath).gid, 'a second pod, with another group').to.equal(OTHER);
