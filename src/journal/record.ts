@@ -111,6 +111,13 @@ export type RecordFields = Omit<VolumeRecord, 'bootId' | 'schema'>;
 /** Written by a version that came after this one. */
 export const isLater = ({ schema }: Pick<VolumeRecord, 'schema'>): boolean => schema > SCHEMA;
 
+/**
+ * Whether what is recorded was asked for by a request with this fingerprint. Of another schema that cannot be told: what
+ * is there is taken for what is meant, as kubelet would take a refusal for "nothing is mounted".
+ */
+export const isOfRequest = (record: VolumeRecord, fingerprint: string): boolean =>
+  record.schema !== SCHEMA || record.fingerprint === fingerprint;
+
 /** Derived from the key alone: a name to delete is never read from a record. */
 export function fileNameOf(key: RecordKey): string {
   return `${nameOf(key)}.json`;

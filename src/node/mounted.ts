@@ -3,7 +3,7 @@
 //
 // The kernel says what is mounted, the journal what was meant. A mount is ours when both agree on it.
 import { existsSync } from 'node:fs';
-import type { RecordFields, RecordKey, VolumeRecord } from '../journal/record.ts';
+import { isOfRequest, type RecordFields, type RecordKey, type VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
 import type { CallContext } from '../rpc/context.ts';
@@ -40,14 +40,9 @@ export async function ensurePlaced(
   const other = await otherVolume(key, deps, context);
   if (other)
     throw new NodeError('target-in-use', `volume ${other} is mounted at ${key.path}; it must go first`);
+  const placed = await findPlaced(key, fields.fingerprint, deps, context);
+  if (placed) return placed;
   const record = journal.find(key);
-  if (record && (await isThere(record, deps, context))) {
-    if (record.fingerprint === fields.fingerprint) return record;
-    throw new NodeError(
-      'other-parameters',
-      `volume ${key.volumeId} is at ${key.path} already, with other parameters; remove it there first`,
-    );
-  }
   const there = record === undefined ? await adoptable(key, adopt, deps, context) : undefined;
   if (there !== undefined && adopt !== undefined) {
     await journal.put({ ...key, ...fields, state: adopt.state, mount: there });
@@ -69,6 +64,25 @@ export async function ensurePlaced(
   const mount = fields.shape === 'nothing' ? undefined : await shownAt(key.path, deps);
   await journal.put({ ...key, ...fields, state, ...(mount && { mount }) });
   return journal.find(key);
+}
+
+/**
+ * What is there already by this very request.
+ * @throws NodeError (other-parameters) when it is there by another one
+ */
+export async function findPlaced(
+  key: RecordKey,
+  fingerprint: string,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<VolumeRecord | undefined> {
+  const record = deps.journal.find(key);
+  if (record === undefined || !(await isThere(record, deps, context))) return undefined;
+  if (isOfRequest(record, fingerprint)) return record;
+  throw new NodeError(
+    'other-parameters',
+    `volume ${key.volumeId} is at ${key.path} already, with other parameters; remove it there first`,
+  );
 }
 
 async function allOrNothing(

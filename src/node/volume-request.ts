@@ -1,6 +1,6 @@
 // What stage and publish read alike: the volume that is asked for, and whether its author may have it. Nothing has
 // touched the node by then.
-import type { RecordKey } from '../journal/record.ts';
+import { isOfRequest, type RecordKey } from '../journal/record.ts';
 import { PROGRAM_DIRECTORIES } from '../mount/fuse/program.ts';
 import type { MountRequest } from '../mount/operations.ts';
 import { type Grant, PolicyError } from '../policy/policy.ts';
@@ -67,7 +67,7 @@ export async function grant(
     return { ...asked, grant: deps.authorize(volume, { volumeId: key.volumeId, readOnly }) };
   } catch (error) {
     const record = deps.journal.find(key);
-    if (!(error instanceof PolicyError) || record?.fingerprint !== fingerprint) throw error;
+    if (!(error instanceof PolicyError) || !record || !isOfRequest(record, fingerprint)) throw error;
     if (!(await isThere(record, deps, context))) throw error;
     context.log.warn('the policy refuses what was mounted under an earlier one', { problem: error.message });
     return undefined;

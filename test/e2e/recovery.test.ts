@@ -168,7 +168,7 @@ describe('what the plugin finds when it starts', () => {
   });
 
   describe('with the records of a later version', () => {
-    it('they are left alone and reported, and unpublish and unstage work', async () => {
+    it('they are left alone and reported, and every call works', async () => {
       const all = await publishAll();
       let before: unknown;
       await restart(withLaterRecords, () => {
@@ -177,14 +177,18 @@ describe('what the plugin finds when it starts', () => {
       expect(node.records()).to.deep.equal(before);
       const reports = node.plugin.log.filter(({ text }) => text.includes('a later version'));
       expect(reports).to.have.length(node.records().length);
+      await repeatAll(all);
+      for (const { living } of all) living.expectKept();
       await removeAll(all);
     });
   });
 
   describe('with the records of an earlier version', () => {
-    it('unpublish and unstage work', async () => {
+    it('running pods keep what they have, and every call works', async () => {
       const all = await publishAll();
       await restart(withEarlierRecords);
+      await repeatAll(all);
+      for (const { living } of all) living.expectKept();
       await removeAll(all);
     });
   });

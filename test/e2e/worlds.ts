@@ -22,12 +22,15 @@ export const withoutRecords: World = ({ stateDir }) => rmSync(join(stateDir, 're
 
 /** With states and fields that nobody knows yet. */
 export const withLaterRecords: World = (node) =>
-  changeRecords(node, (record) => ({ ...record, schema: 99, state: 'dreaming', news: { of: 'tomorrow' } }));
+  changeRecords(node, (record) => ({
+    ...record,
+    ...{ schema: 99, state: 'dreaming', news: { of: 'tomorrow' }, fingerprint: 'of more than now' },
+  }));
 
 export const withEarlierRecords: World = (node) =>
   changeRecords(node, (record) => {
     const known = Object.entries(record).filter(([name]) => FIRST_SCHEMA.includes(name));
-    return { schema: 1, ...Object.fromEntries(known) };
+    return { schema: 1, ...Object.fromEntries(known), fingerprint: 'of less than now' };
   });
 
 const FIRST_SCHEMA = ['kind', 'volumeId', 'path', 'state', 'fingerprint', 'accessMode', 'mount', 'bootId'];

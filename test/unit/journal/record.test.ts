@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import {
   fileNameOf,
   formatRecord,
+  isOfRequest,
   layerNameOf,
   parseRecord,
   SCHEMA,
@@ -159,6 +160,18 @@ describe('a record as text', () => {
         expect(() => parseRecord(text)).to.throw(Error);
       }),
     );
+  });
+});
+
+describe('the request of a record', () => {
+  it('is known by its fingerprint', () => {
+    expect(isOfRequest(RECORD, RECORD.fingerprint)).to.equal(true);
+    expect(isOfRequest(RECORD, 'another')).to.equal(false);
+  });
+
+  it('of another schema is taken for the one that is meant: they have other fingerprints', () => {
+    for (const schema of [SCHEMA - 1, SCHEMA + 1])
+      expect(isOfRequest({ ...RECORD, schema }, 'another')).to.equal(true);
   });
 });
 
