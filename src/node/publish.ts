@@ -1,6 +1,7 @@
 // NodePublishVolume: one pod's view of a staged volume, or all of an inline one (volume/publish.ts says which it is).
 import type { RecordKey, VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
+import { PolicyError } from '../policy/policy.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodePublishVolumeRequest, NodePublishVolumeResponse } from '../rpc/generated/csi.ts';
 import { podUidOfTarget } from '../userns/pod-uid.ts';
@@ -9,7 +10,7 @@ import { isShared, planStage } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
 import type { NodeDependencies } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
-import { type Adoptable, ensurePlaced, isAdoptable, isThere } from './mounted.ts';
+import { type Adoptable, ensurePlaced, findPlaced, isAdoptable, isThere } from './mounted.ts';
 import { complete } from './nested.ts';
 import { place } from './place.ts';
 import { mayMapFor, userNamespaceOf } from './pod-ids.ts';
@@ -22,7 +23,7 @@ import {
   requirePath,
   requireVolumeId,
 } from './request.ts';
-import { describeVolume, grant, readVolumeRequest } from './volume-request.ts';
+import { describeVolume, type GrantedRequest, grant, readVolumeRequest } from './volume-request.ts';
 
 export async function nodePublishVolume(
   request: NodePublishVolumeRequest,
@@ -33,7 +34,6 @@ export async function nodePublishVolume(
   const path = requirePath(request.targetPath, 'target_path');
   const asked = readVolumeRequest(request, deps);
   const { volume, capability } = asked;
-  const { accessMode, group } = capability;
   const { readonly } = request;
   const key = { kind: 'publish', volumeId, path } as const;
   const stagingPath = volume.inline ? undefined : requireStagingPath(request.stagingTargetPath);
@@ -41,17 +41,40 @@ export async function nodePublishVolume(
   const granted = await grant(asked, { key, fingerprint: print, readonly }, deps, context);
   if (granted === undefined) return {};
   if (volume.idmap.is === 'pod') requirePodOfTarget(volume, path, deps);
-  const nested = isNested(volume);
   using _lock = deps.locks.take(volumeId, path);
+  // Before all that could be refused by now: kubelet takes a refusal for "nothing is mounted".
+  const record =
+    (await findPlaced(key, print, deps, context)) ??
+    (await placeAnew({ request, asked: granted, key, fingerprint: print, stagingPath }, deps, context));
+  if (isNested(volume) && record?.state === 'waiting') await completeOrWait(record, volume, deps);
+  return {};
+}
+
+interface NewPublish {
+  readonly request: NodePublishVolumeRequest;
+  readonly asked: GrantedRequest;
+  readonly key: RecordKey;
+  readonly fingerprint: string;
+  readonly stagingPath: string | undefined;
+}
+
+async function placeAnew(
+  { request, asked, key, fingerprint: print, stagingPath }: NewPublish,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<VolumeRecord | undefined> {
+  const { volumeId, path } = key;
+  const { volume, capability, grant: terms } = asked;
+  const { accessMode, group } = capability;
+  const { readonly } = request;
+  const nested = isNested(volume);
   const mayMap = nested || (await mayMapFor(volume, group, deps));
-  const publication: Publication = {
-    ...{ terms: granted.grant, stagingPath, readonly, readOnlyMode: isReaderMode(accessMode), group, mayMap },
-  };
+  const readOnlyMode = isReaderMode(accessMode);
+  const publication: Publication = { terms, stagingPath, readonly, readOnlyMode, group, mayMap };
   // Refused before anything is done, and before its layer is made.
   const plan = planPublish(volume, publication);
   if (stagingPath !== undefined && isShared(volume, mayMap ? group : undefined)) {
-    const { terms, readOnlyMode: readOnly } = publication;
-    const [staged] = planStage(volume, { terms, group, readOnly }).mounts;
+    const [staged] = planStage(volume, { terms, group, readOnly: readOnlyMode }).mounts;
     const wanted = staged && ({ type: staged.type, state: 'done' } as const);
     await requireStaged({ kind: 'stage', volumeId, path: stagingPath }, wanted, deps, context);
   }
@@ -78,14 +101,13 @@ export async function nodePublishVolume(
         }),
       },
       adopt: adoptable(plan),
-      make: (undo) => place({ asked: granted, publication, plan, key, undo }, deps, context),
+      make: (undo) => place({ asked, publication, plan, key, undo }, deps, context),
     },
     deps,
     context,
   );
-  if (nested && record?.state === 'waiting') await completeOrWait(record, volume, deps);
   if (group !== undefined && !readonly && plan.is === 'mounts') await tellOfGroup(volume, group, path, deps);
-  return {};
+  return record;
 }
 
 /** One mount is whole or not there; of several some may be missing. */
@@ -112,8 +134,11 @@ async function completeOrWait(record: VolumeRecord, { pod }: Volume, deps: NodeD
     await complete(record, undefined, deps);
   } catch (error) {
     // The cover stays at the target: kubelet comes back, or unpublishes.
-    if (!(error instanceof MountError)) throw error;
-    throw new MountError({ ...error.toInit(), rolledBack: false }, { cause: error });
+    if (error instanceof MountError)
+      throw new MountError({ ...error.toInit(), rolledBack: false }, { cause: error });
+    // The policy has changed since it was asked for the cover.
+    if (error instanceof PolicyError) throw new NodeError('unexpected', error.message);
+    throw error;
   }
 }
 

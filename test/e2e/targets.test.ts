@@ -167,6 +167,22 @@ describe('the target', () => {
     expect(existsSync(volume.target)).to.equal(false);
   });
 
+  it('that shows the volume is left as it is, whatever would be refused by now', async () => {
+    await using volume = await stagedVolume();
+    await volume.publish();
+    const { id } = theMountAt(volume.target);
+    unmountCommand(volume.stagingPath);
+    expect(await volume.publish()).to.include({ message: '', code: 'OK' });
+    expect(theMountAt(volume.target).id).to.equal(id);
+    const refusal = { code: 'FAILED_PRECONDITION', message: /is not staged/ } as const;
+    const mode = { volumeCapability: capability('MULTI_NODE_MULTI_WRITER') };
+    await expectRefused(
+      node,
+      () => volume.publish({ targetPath: volume.targetOf('other'), ...mode }),
+      refusal,
+    );
+  });
+
   it('that is there but not mounted is removed by unpublish', async () => {
     await using volume = await stagedVolume();
     mkdirSync(volume.target);
