@@ -50,3 +50,14 @@ export function driverName(text: string): string {
   }
   return text;
 }
+
+/** Kubernetes, IsQualifiedName: a name of up to 63 characters, below a domain or not. */
+export function taintKey(text: string): string {
+  const [name = '', ...domains] = text.split('/').reverse();
+  const isName = /^(?=.{1,63}$)[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/.test(name);
+  const isDomain = domains.every((domain) => /^(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(domain));
+  if (!isName || !isDomain || domains.length > 1) {
+    throw new Error('must be the key of a taint, such as idmap.csi.dev/agent-not-ready, or empty for none');
+  }
+  return text;
+}

@@ -2,7 +2,16 @@
 // (`--node-id`, `CSI_IDMAP_NODE_ID`), read into one frozen object. A flag wins over its variable.
 import { hostname } from 'node:os';
 import path from 'node:path';
-import { absolutePath, driverName, limited, listOf, oneOf, optional, wholeNumber } from './config-values.ts';
+import {
+  absolutePath,
+  driverName,
+  limited,
+  listOf,
+  oneOf,
+  optional,
+  taintKey,
+  wholeNumber,
+} from './config-values.ts';
 import type { KernelOptions, MountApi } from './mount/kernel.ts';
 import { type HttpAddress, parseAddress } from './observe/address.ts';
 import { parseEndpoint } from './rpc/endpoint.ts';
@@ -27,6 +36,8 @@ export interface Settings {
   readonly registrationEndpoint: string;
   /** The file that says who may mount what; without one the built-in policy does. */
   readonly policyFile: string | undefined;
+  /** Key of the taint that is removed from the node once the driver is registered. */
+  readonly startupTaint: string | undefined;
   readonly maxVolumes: number;
   readonly userNamespaces: 'auto' | 'nri' | 'nested';
   readonly nriSocket: string;
@@ -125,6 +136,14 @@ export const OPTIONS: { readonly [K in keyof Settings]: OptionRow<Settings[K]> }
     meaning: 'who may mount what, as YAML (default: the built-in policy)',
     fallback: () => '',
     parse: optional(absolutePath),
+  },
+  startupTaint: {
+    flag: 'startup-taint',
+    placeholder: 'KEY',
+    meaning:
+      'key of a taint to remove from the node once kubelet has registered and listed the driver, so that no pod comes before; needs the right to change nodes (default: none)',
+    fallback: () => '',
+    parse: optional(taintKey),
   },
   maxVolumes: {
     flag: 'max-volumes',

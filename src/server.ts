@@ -7,6 +7,7 @@ import { findAccess } from './kubernetes/access.ts';
 import { kubernetesApi } from './kubernetes/api.ts';
 import { podEvents } from './kubernetes/events.ts';
 import { podLookup } from './kubernetes/pods.ts';
+import { removeStartupTaint } from './kubernetes/taint.ts';
 import { processEngine } from './mount/engine/processes.ts';
 import { authorization } from './node/authorization.ts';
 import type { NodeDependencies } from './node/dependencies.ts';
@@ -29,6 +30,7 @@ import { VERSION } from './version.ts';
 
 /** Kernel work in parallel: mounts are short, and a node has few cores to spare for them. */
 const ENGINE_PROCESSES = 2;
+const NODE_GET_INFO = NodeService.nodeGetInfo.path;
 
 /** Resolves when the socket accepts calls. Disposing it ends running calls first, the state's lock last. */
 export async function startServer(config: Config, log: Logger): Promise<AsyncDisposable> {
@@ -93,8 +95,11 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   };
   let keeper: Housekeeping | undefined;
   const node = nodeHandlers(deps);
-  const observe = ({ method, code, seconds }: Observation) =>
+  let kubeletAsked = false;
+  const observe = ({ method, code, seconds }: Observation) => {
     metrics.observe('csi_idmap_operations_seconds', { method, grpc_status_code: code }, seconds);
+    if (method === NODE_GET_INFO && code === 'OK') kubeletAsked = true;
+  };
   const options = { log, toStatus, observe };
   // Ready when the engine answers, and what it mounts is seen on the node.
   unseen = await whyUnseen(deps);
@@ -132,6 +137,18 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     const { registrationDir: directory, registrationEndpoint: endpoint, driverName } = config;
     const registration = started.use(keepRegistered({ directory, driverName, endpoint, log }));
     isRegistered = registration.isRegistered;
+  }
+  const { startupTaint: taint, nodeId: nodeName, driverName } = config;
+  if (taint !== undefined) {
+    // A registrar beside us does not tell us how it went; kubelet calls NodeGetInfo when it registers a driver.
+    const isNow = () => (config.registration === 'on' ? isRegistered() : kubeletAsked);
+    started.use(
+      removeStartupTaint({
+        ...{ api, nodeName, driverName, taint, isRegistered: isNow },
+        onRemoved: (outcome) => log.info('the startup taint of the node', { taint, outcome }),
+        onProblem: (problem) => log.warn(problem),
+      }),
+    );
   }
   log.info('ready', {
     socket: config.socket,

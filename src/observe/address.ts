@@ -8,11 +8,17 @@ export interface HttpAddress {
   readonly port: number;
 }
 
-/** `127.0.0.1:9810`, `[::1]:9810`, `:9810` for all addresses; nothing for none. @throws Error saying what is allowed */
+/**
+ * `127.0.0.1:9810`, `[::1]:9810`, `:9810` for all addresses; nothing for none. An IPv6 address without brackets will do:
+ * Kubernetes puts one so in place of `$(HOST_IP)`, and what stands behind the last colon is always the port.
+ * @throws Error saying what is allowed
+ */
 export function parseAddress(text: string): HttpAddress | undefined {
   if (text === '') return undefined;
-  const [, ipv6, name = '', digits] = /^(?:\[([^\]]*)\]|([^:[\]\s]*)):(\d{1,5})$/.exec(text) ?? [];
+  const [, bracketed, bare = '', digits] = /^(?:\[([^\]]*)\]|([^[\]\s]*)):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
+  const ipv6 = bracketed ?? (bare.includes(':') ? bare : undefined);
+  const name = bare;
   if (!(port <= 65_535) || (ipv6 !== undefined && !isIPv6(ipv6))) {
     throw new Error('must be HOST:PORT, such as 127.0.0.1:9810, [::1]:9810 or :9810, or empty for none');
   }

@@ -18,6 +18,11 @@ export interface Logger {
   child(fields: LogFields): Logger;
 }
 
+/** The logger that all others are children of, and one level for all of them, which can be changed at any time. */
+export interface RootLogger extends Logger {
+  level: LogLevel;
+}
+
 export interface LoggerOptions {
   readonly level: LogLevel;
   readonly format: LogFormat;
@@ -25,7 +30,7 @@ export interface LoggerOptions {
   readonly stream?: Writable;
 }
 
-export function createLogger({ level, format, stream = process.stderr }: LoggerOptions): Logger {
+export function createLogger({ level, format, stream = process.stderr }: LoggerOptions): RootLogger {
   const render = format === 'json' ? renderJson : renderText;
   const logger = winston.createLogger({
     levels,
@@ -42,7 +47,19 @@ export function createLogger({ level, format, stream = process.stderr }: LoggerO
   });
   // The fields travel under one name: spread over the record, winston would glue a field called `message`
   // to the message and let one called `level` change the level.
-  return withFields((entryLevel, message, fields) => logger.log({ level: entryLevel, message, fields }), {});
+  const root = withFields(
+    (entryLevel, message, fields) => logger.log({ level: entryLevel, message, fields }),
+    {},
+  );
+  return {
+    ...root,
+    get level() {
+      return logger.level as LogLevel;
+    },
+    set level(next) {
+      logger.level = next;
+    },
+  };
 }
 
 interface Line {

@@ -49,6 +49,24 @@ const ROWS: { readonly [K in keyof Settings]: Row } = {
       ['é'.repeat(129), /must have 1 to 256 bytes/],
     ],
   },
+  startupTaint: {
+    flag: 'startup-taint',
+    variable: 'CSI_IDMAP_STARTUP_TAINT',
+    fallback: undefined,
+    values: [
+      ['', undefined],
+      ['idmap.csi.dev/agent-not-ready', 'idmap.csi.dev/agent-not-ready'],
+      ['not-ready', 'not-ready'],
+    ],
+    wrong: [
+      ['/not-ready', /must be the key of a taint/],
+      ['a/b/c', /must be the key of a taint/],
+      ['idmap.csi.dev/', /must be the key of a taint/],
+      ['key=value', /must be the key of a taint/],
+      ['key:NoSchedule', /must be the key of a taint/],
+      ['k'.repeat(64), /must be the key of a taint/],
+    ],
+  },
   driverName: {
     flag: 'driver-name',
     variable: 'CSI_IDMAP_DRIVER_NAME',
@@ -210,6 +228,7 @@ const ROWS: { readonly [K in keyof Settings]: Row } = {
     values: [
       ['127.0.0.1:9810', { host: '127.0.0.1', port: 9810 }],
       ['[::1]:9810', { host: '::1', port: 9810 }],
+      ['fd00::1:9810', { host: 'fd00::1', port: 9810 }],
       ['localhost:0', { host: 'localhost', port: 0 }],
       [':65535', { host: '', port: 65_535 }],
       ['', undefined],
@@ -219,7 +238,9 @@ const ROWS: { readonly [K in keyof Settings]: Row } = {
       ['127.0.0.1', /must be HOST:PORT/],
       ['127.0.0.1:', /must be HOST:PORT/],
       ['127.0.0.1:65536', /must be HOST:PORT/],
-      ['::1:9810', /must be HOST:PORT/],
+      ['::1', /must be HOST:PORT/],
+      ['1:2:3:4:5:6:7:8', /must be HOST:PORT/],
+      ['node:1:9810', /must be HOST:PORT/],
       ['[localhost]:9810', /must be HOST:PORT/],
       ['http://127.0.0.1:9810', /must be HOST:PORT/],
     ],

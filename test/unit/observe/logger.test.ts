@@ -2,7 +2,13 @@
 
 import { Writable } from 'node:stream';
 import { expect } from 'chai';
-import { createLogger, type LogFormat, type Logger, type LogLevel } from '../../../src/observe/logger.ts';
+import {
+  createLogger,
+  type LogFormat,
+  type Logger,
+  type LogLevel,
+  type RootLogger,
+} from '../../../src/observe/logger.ts';
 
 describe('logger', () => {
   it('writes one JSON record per line, with time, level, message and fields', () => {
@@ -77,9 +83,25 @@ describe('logger', () => {
     );
     expect(counts).to.deep.equal([1, 2, 3, 4]);
   });
+
+  it('takes another level at any time, for children too', () => {
+    const messages = written(
+      'json',
+      (log) => {
+        const child = log.child({ requestId: 'r' });
+        child.debug('before');
+        log.level = 'debug';
+        child.debug('after');
+        log.level = 'error';
+        child.info('at last');
+      },
+      'info',
+    ).map((line) => JSON.parse(line).message);
+    expect(messages).to.deep.equal(['after']);
+  });
 });
 
-function written(format: LogFormat, write: (log: Logger) => void, level: LogLevel = 'debug'): string[] {
+function written(format: LogFormat, write: (log: RootLogger) => void, level: LogLevel = 'debug'): string[] {
   let text = '';
   const stream = new Writable({
     write(chunk, _encoding, done) {
