@@ -9,6 +9,7 @@ import { podEvents } from './kubernetes/events.ts';
 import { podLookup } from './kubernetes/pods.ts';
 import { removeStartupTaint } from './kubernetes/taint.ts';
 import { processEngine } from './mount/engine/processes.ts';
+import { namesOfLoopFiles } from './mount/loop/nodes.ts';
 import { authorization } from './node/authorization.ts';
 import type { NodeDependencies } from './node/dependencies.ts';
 import { whyUnseen } from './node/host-visibility.ts';
@@ -55,7 +56,9 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     }),
   );
   metrics.gauge('csi_idmap_mounts', () => mountsOf(journal));
+  metrics.gauge('csi_idmap_loop_devices', () => loopsOf(journal, config.stateDir));
   const engine = started.use(processEngine({ processes: ENGINE_PROCESSES, kernel: config.kernel }));
+  metrics.gauge('csi_idmap_userns_fds', () => [[{}, engine.userNamespaces()]]);
   const api = started.use(kubernetesApi(findAccess({ environment: process.env })));
   const events = started.use(
     podEvents({
@@ -188,4 +191,17 @@ function mountsOf(journal: Journal): (readonly [MountLabels, number])[] {
       return [{ kind, state }, some.length] as const;
     }),
   );
+}
+
+function loopsOf(
+  journal: Journal,
+  stateDir: string,
+): (readonly [LabelsOf<'csi_idmap_loop_devices'>, number])[] {
+  const images = new Set(journal.all().flatMap(({ device }) => device?.image ?? []));
+  const files = namesOfLoopFiles();
+  const own = files.filter((file) => images.has(file) || file.startsWith(`${stateDir}/`)).length;
+  return [
+    [{ owner: 'driver' }, own],
+    [{ owner: 'other' }, files.length - own],
+  ];
 }

@@ -32,6 +32,19 @@ export const METRICS = {
         "`done`; `waiting` for the pod's ID mapping; `intended` while a call is under way and after one that could not be undone",
     },
   },
+  csi_idmap_loop_devices: {
+    type: 'gauge',
+    help: 'Loop devices of this node that have a file, as the kernel has them',
+    labels: {
+      owner:
+        "`driver`: for an image that its records name, or a writable layer of its own; `other`: somebody else's",
+    },
+  },
+  csi_idmap_userns_fds: {
+    type: 'gauge',
+    help: 'User namespaces that are kept open for ID mappings that come again, each a file descriptor',
+    labels: {},
+  },
   csi_idmap_recovered_records_total: {
     type: 'counter',
     help: 'Records of an earlier driver that were not simply true when this one started',

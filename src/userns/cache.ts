@@ -20,6 +20,8 @@ export interface NamespaceLease extends Disposable {
 export interface UserNamespaces extends Disposable {
   /** @throws SyscallError as createUserNamespace() */
   readonly lease: (mapping: UserMapping) => NamespaceLease;
+  /** How many are kept now. */
+  readonly size: number;
 }
 
 export interface CacheOptions {
@@ -62,6 +64,9 @@ export function userNamespaces({
       entry.leases++;
       evict();
       return leaseOf(entry);
+    },
+    get size() {
+      return kept.size;
     },
     [Symbol.dispose]() {
       most = 0;

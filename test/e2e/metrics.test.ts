@@ -66,6 +66,20 @@ describe('metrics and health of the plugin', () => {
     expect([await mounted('stage'), await mounted('publish')]).to.deep.equal([1, 0]);
   });
 
+  it('shows loop devices by whose they are, and the user namespaces that are kept', async () => {
+    const loops = (owner: string) => sampleOf(`csi_idmap_loop_devices{owner="${owner}"}`);
+    const [own, namespaces] = [await loops('driver'), await sampleOf('csi_idmap_userns_fds')];
+    await using volume = volumeOfKind(node, kindNamed('image of ext4, idmapped'));
+    expect(await volume.stage()).to.include({ code: 'OK' });
+    expect(await volume.publish()).to.include({ code: 'OK' });
+    expect(await loops('driver')).to.equal((own ?? 0) + 1);
+    expect(await loops('other')).to.be.a('number');
+    expect(await sampleOf('csi_idmap_userns_fds')).to.be.greaterThanOrEqual(Math.max(namespaces ?? 0, 1));
+    await volume.unpublish();
+    await volume.unstage();
+    expect(await loops('driver')).to.equal(own);
+  });
+
   it('is alive but not ready while it waits, here for the state of another', async () => {
     const { said, ended } = serve([
       ...flagsOf(node.directory),

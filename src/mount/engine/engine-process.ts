@@ -5,22 +5,26 @@ import { toMountError } from '../errors.ts';
 import { type KernelOptions, kernelHere } from '../kernel.ts';
 import { type OperationName, operationsOn, type Requests } from '../operations.ts';
 import { userNamespacesOn } from '../steps/userns.ts';
-import type { Answer, Job } from './processes.ts';
+import type { Answer, Job, Outcome } from './processes.ts';
 
 const [options = '{}'] = process.argv.slice(2);
 const kernel = kernelHere(JSON.parse(options) as KernelOptions);
-const operations = operationsOn(kernel, userNamespacesOn(kernel));
+const userNamespaces = userNamespacesOn(kernel);
+const operations = operationsOn(kernel, userNamespaces);
 const parent = process.ppid;
 // A driver that is killed takes its half-done operations with it: its successor must not meet them.
 prctl(PR.PR_SET_PDEATHSIG, SIGKILL);
 if (process.ppid !== parent) process.exit(1);
 
 process.on('disconnect', () => process.exit(0));
-process.on('message', (job) => process.send?.(carryOut(job as Job)));
+process.on('message', (job) => {
+  const outcome = carryOut(job as Job);
+  process.send?.({ ...outcome, userNamespaces: userNamespaces.size } satisfies Answer);
+});
 // A Ctrl-C goes to the whole process group. The parent decides when this process ends.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
-function carryOut({ operation, request }: Job): Answer {
+function carryOut({ operation, request }: Job): Outcome {
   try {
     return { result: run(operation, request as Requests[typeof operation]) ?? null };
   } catch (error) {

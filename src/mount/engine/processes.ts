@@ -23,8 +23,18 @@ export interface Job {
   readonly request: unknown;
 }
 
+export type Outcome = { readonly result: unknown } | { readonly error: MountErrorInit };
+
 /** What it answers. */
-export type Answer = { readonly result: unknown } | { readonly error: MountErrorInit };
+export type Answer = Outcome & {
+  /** How many it keeps, after that. */
+  readonly userNamespaces: number;
+};
+
+export type ProcessEngine = Engine & {
+  /** How many user namespaces the children keep, by their last answers. */
+  readonly userNamespaces: () => number;
+};
 
 export interface ProcessEngineOptions {
   /** How many operations may run at the same time, beside slow ones. */
@@ -38,7 +48,7 @@ interface Pending {
   readonly job: Job;
   /** When it was given to a child, by performance.now(). */
   begun?: number;
-  readonly settle: (answer: Answer) => void;
+  readonly settle: (outcome: Outcome) => void;
 }
 
 /** How long a child may take to end when asked to. */
@@ -50,10 +60,11 @@ export function processEngine({
   processes,
   most = 4 * processes,
   kernel = {},
-}: ProcessEngineOptions): Engine {
+}: ProcessEngineOptions): ProcessEngine {
   const queue: Pending[] = [];
   const idle: ChildProcess[] = [];
   const working = new Map<ChildProcess, Pending>();
+  const namespaces = new Map<ChildProcess, number>();
   let disposed = false;
   let lookAgain: NodeJS.Timeout | undefined;
 
@@ -87,8 +98,13 @@ export function processEngine({
       const job = working.get(child)?.job;
       if (job) settle(child, failed('engine-lost', job, `could not be begun: ${error.message}`, true));
     });
-    child.on('message', (answer) => settle(child, answer as Answer));
+    child.on('message', (message) => {
+      const { userNamespaces, ...outcome } = message as Answer;
+      namespaces.set(child, userNamespaces);
+      settle(child, outcome);
+    });
     child.on('exit', (code, signal) => {
+      namespaces.delete(child);
       const at = idle.indexOf(child);
       if (at !== -1) idle.splice(at, 1);
       const job = working.get(child)?.job;
@@ -107,10 +123,10 @@ export function processEngine({
   }
 
   /** Gives the answer to whoever waits for this child, and the child to the next in the queue. */
-  function settle(child: ChildProcess, answer: Answer): void {
+  function settle(child: ChildProcess, outcome: Outcome): void {
     const pending = working.get(child);
     working.delete(child);
-    pending?.settle(answer);
+    pending?.settle(outcome);
     if (child.connected && child.exitCode === null && child.signalCode === null && !child.killed) {
       letGo(child);
       if (idle.length < processes) idle.push(child);
@@ -137,16 +153,16 @@ export function processEngine({
     }
   }
 
-  return engineOver({
+  const engine = engineOver({
     call<K extends OperationName>(operation: K, request: Requests[K], timeoutMs: number) {
       return new Promise<Results[K]>((resolve, reject) => {
         const timer = setTimeout(() => expire(pending), Math.max(0, timeoutMs));
         const pending: Pending = {
           job: { operation, request },
-          settle(answer) {
+          settle(outcome) {
             clearTimeout(timer);
-            if ('error' in answer) reject(new MountError(answer.error));
-            else resolve(answer.result as Results[K]);
+            if ('error' in outcome) reject(new MountError(outcome.error));
+            else resolve(outcome.result as Results[K]);
           },
         };
         if (disposed) {
@@ -166,6 +182,10 @@ export function processEngine({
       await Promise.all([...idle.splice(0), ...working.keys()].map(stop));
     },
   });
+  return {
+    ...engine,
+    userNamespaces: () => [...namespaces.values()].reduce((sum, kept) => sum + kept, 0),
+  };
 }
 
 function failed(
@@ -173,7 +193,7 @@ function failed(
   { operation }: Job,
   what: string,
   rolledBack: boolean,
-): Answer {
+): Outcome {
   return { error: { reason, message: `${operation} ${what}`, rolledBack } };
 }
 

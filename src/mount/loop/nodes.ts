@@ -92,3 +92,17 @@ export function boundLoops(): number[] {
 
 /** The kernel shows this directory while the device has a file (loop_sysfs_init()). */
 const isBound = (number: number): boolean => existsSync(`/sys/block/loop${number}/loop/backing_file`);
+
+/**
+ * The files of all loop devices as sysfs names them, which no hung filesystem holds up: for counting, not for knowing a
+ * file again, because a name may be that of another mount namespace, or of a file that is deleted.
+ */
+export function namesOfLoopFiles(): string[] {
+  return boundLoops().flatMap((number) => {
+    try {
+      return [readFileSync(`/sys/block/loop${number}/loop/backing_file`, 'utf8').trimEnd()];
+    } catch {
+      return []; // Given up while we were looking.
+    }
+  });
+}
