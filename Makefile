@@ -32,6 +32,11 @@ generate: deps ## Make the generated files anew
 build: deps ## The production bundle in dist/
 	npm run --silent build
 
+.PHONY: image
+image: ## The container image, by docker, podman or buildah; BASE=debootstrap where no registry can be reached
+	IMAGE='$(IMAGE)' BASE='$(BASE)' BUILD_BASE='$(BUILD_BASE)' BUILDER='$(BUILDER)' PLATFORM='$(PLATFORM)' \
+	  ARCHIVE='$(ARCHIVE)' scripts/image
+
 .PHONY: bench
 bench: deps tools ## Measure, beside a peer in the same run
 	npm run --silent bench
