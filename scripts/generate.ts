@@ -5,6 +5,7 @@
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { CHART_FILES, generateChart } from './generate/chart.ts';
 import { generateReference, REFERENCE_PAGES } from './generate/reference.ts';
 import { generateRpc } from './generate/rpc.ts';
 
@@ -29,6 +30,11 @@ const generators: readonly Generator[] = [
     name: 'reference pages',
     outputs: REFERENCE_PAGES,
     make: async () => generateReference(),
+  },
+  {
+    name: 'chart',
+    outputs: CHART_FILES,
+    make: () => generateChart(root),
   },
 ];
 
