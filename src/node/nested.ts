@@ -47,6 +47,8 @@ const PATIENCE_MS = 120_000;
 const TIMEOUT_MS = 3_600_000;
 /** Between tries of what failed: a source may yet appear, a server come back. */
 const RETRIES_MS = [500, 2_000, 10_000, 30_000, 60_000];
+/** While a call of kubelet is at work on the same target, which is no failure, and has an end. */
+const BUSY_MS = 50;
 
 export function completions({
   deps,
@@ -93,14 +95,17 @@ export function completions({
     mapping: UserMapping,
     signal: AbortSignal,
   ): Promise<void> {
-    for (const pause of [...RETRIES_MS, undefined]) {
+    const pauses = RETRIES_MS.values();
+    for (;;) {
       try {
         signal.throwIfAborted();
         await completeLocked(record, mapping, deps());
         return;
       } catch (error) {
-        if (pause === undefined || signal.aborted) throw error;
+        if (signal.aborted) throw error;
         const isBusy = error instanceof NodeError && error.reason === 'operation-pending';
+        const pause = isBusy ? BUSY_MS : pauses.next().value;
+        if (pause === undefined) throw error;
         if (!isBusy) {
           const message = error instanceof Error ? error.message : String(error);
           log.warn('a nested volume could not be completed; it is tried again', {
@@ -108,7 +113,7 @@ export function completions({
             message,
           });
         }
-        await sleep(isBusy ? 50 : pause, undefined, { signal }).catch(() => undefined);
+        await sleep(pause, undefined, { signal }).catch(() => undefined);
       }
     }
   }
