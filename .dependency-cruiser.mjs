@@ -48,6 +48,13 @@ export default {
       to: { path: EFFECTS },
     },
     {
+      name: 'files-of-policy',
+      comment: 'the machine is touched by one file of src/policy alone',
+      severity: 'error',
+      from: { path: '^src/(volume|policy)/', pathNot: '^src/policy/file[.]ts$' },
+      to: { dependencyTypes: ['core'], pathNot: '^(node:)?path(/posix)?$' },
+    },
+    {
       name: 'no-circular',
       severity: 'error',
       from: {},

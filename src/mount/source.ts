@@ -182,6 +182,11 @@ const WHY_NOT: readonly {
     why: () => 'too many symbolic links are on the way, or one of /proc; name the place itself',
   },
   { errno: 'ENOENT', reason: 'source-not-found', why: () => 'does not exist' },
+  {
+    errno: 'ENAMETOOLONG',
+    reason: 'source-not-found',
+    why: () => 'its path, or a name in it, is longer than the kernel takes; there can be no such file',
+  },
   { errno: 'ENOTDIR', reason: 'source-not-found', why: () => 'a part of its path is not a directory' },
   { errno: 'EACCES', reason: 'source-not-found', why: () => "cannot be reached with this process's rights" },
   {

@@ -7,8 +7,13 @@ export class VolumeError extends Error {
   readonly problem: string;
 
   constructor(field: string, problem: string) {
-    super(`${field}: ${problem}`);
+    super(`${shown(field)}: ${problem}`);
     this.field = field;
     this.problem = problem;
   }
+}
+
+/** A key can be any text that an author came up with; one that could be taken for something else is quoted. */
+function shown(field: string): string {
+  return /^[\w.[\]/-]{1,200}$/.test(field) ? field : JSON.stringify(field.slice(0, 100));
 }

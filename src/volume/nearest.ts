@@ -1,10 +1,14 @@
 // The known name that a misspelt one most likely stands for.
 
+/** What nobody has misspelt, and would take long to compare. */
+const LONGEST = 64;
+
 /**
  * The nearest of `known` within a third of its length in edits, or else the one that begins with the name; undefined
  * when none is near.
  */
 export function nearest(name: string, known: readonly string[]): string | undefined {
+  if (name.length > LONGEST) return undefined;
   const [best] = known
     .map((candidate) => ({ candidate, edits: distance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.edits - b.edits);

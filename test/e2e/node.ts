@@ -111,8 +111,14 @@ async function ask<T>(
 function readRecords(directory: string): NodeRecord[] {
   // What is being written has another name still.
   const names = readdirSync(directory).filter((name) => !name.endsWith('.tmp'));
-  return names.map((name) => {
+  return names.flatMap((name) => {
     const file = join(directory, name);
-    return { file, text: readFileSync(file, 'utf8') };
+    try {
+      return [{ file, text: readFileSync(file, 'utf8') }];
+    } catch (error) {
+      // Taken away meanwhile, by another call.
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+      throw error;
+    }
   });
 }

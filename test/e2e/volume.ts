@@ -25,6 +25,8 @@ export interface VolumeSpec {
   readonly context: Context;
   /** Written into a pod rather than a PersistentVolume: there is no stage. */
   readonly inline?: boolean;
+  /** Of the pod of an inline one (default: `default`). */
+  readonly namespace?: string;
 }
 
 export interface Volume extends AsyncDisposable {
@@ -80,14 +82,17 @@ let count = 0;
  * At the end of its block it is unpublished and unstaged, where the test has not done so, and whatever it then
  * leaves behind (mount, target, record) is an error.
  */
-export function volumeOn(node: TestNode, { context, inline = false }: VolumeSpec): Volume {
+export function volumeOn(
+  node: TestNode,
+  { context, inline = false, namespace = 'default' }: VolumeSpec,
+): Volume {
   const id = `volume-${++count}`;
   const digest = createHash('sha256').update(id).digest('hex');
   const stagingPath = `${node.kubeletDir}/plugins/kubernetes.io/csi/idmap.csi.dev/${digest}/globalmount`;
   const targetOf = (pod: string) =>
     `${node.kubeletDir}/pods/${pod}-of-${id}/volumes/kubernetes.io~csi/data/mount`;
   const all: Context = inline
-    ? { ...context, 'csi.storage.k8s.io/ephemeral': 'true', ...podInfo(id) }
+    ? { ...context, 'csi.storage.k8s.io/ephemeral': 'true', ...podInfo(id, namespace) }
     : context;
   const targets = new Set<string>();
 
@@ -176,10 +181,10 @@ export function volumeOn(node: TestNode, { context, inline = false }: VolumeSpec
 }
 
 /** What kubelet adds with podInfoOnMount. */
-export function podInfo(id: string): Context {
+export function podInfo(id: string, namespace = 'default'): Context {
   return {
     'csi.storage.k8s.io/pod.name': `pod-of-${id}`,
-    'csi.storage.k8s.io/pod.namespace': 'default',
+    'csi.storage.k8s.io/pod.namespace': namespace,
     'csi.storage.k8s.io/pod.uid': `uid-of-${id}`,
     'csi.storage.k8s.io/serviceAccount.name': 'default',
   };

@@ -405,6 +405,8 @@ describeEngines('a source that is not below a root', (bench) => {
     for (const [name, reason] of [
       ['root/missing', 'source-not-found'],
       ['root/file/below', 'source-not-found'],
+      [`root/${'x'.repeat(256)}`, 'source-not-found'],
+      [`root${'/x'.repeat(2_048)}`, 'source-not-found'],
     ] satisfies [string, MountReason][]) {
       const mounting = mountFrom(bench, place, bind(`${place.path}/${name}`));
       const error = await failureOf(mounting, { reason, rolledBack: true });

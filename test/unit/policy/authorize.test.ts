@@ -230,6 +230,13 @@ const refused: readonly (
     /^an image with xfs: rules\[0\] allows squashfs, erofs, ext4;/,
   ],
   [
+    'writers',
+    'an image of any filesystem, which * does not mean inline',
+    image('/srv/team-a/a', { filesystem: 'auto' }),
+    {},
+    /whose filesystem is not named: writers \(rules\[0\]\) allows \*;/,
+  ],
+  [
     'views',
     'an image of any filesystem',
     image('/srv/team-a/a', { filesystem: 'auto', options: ['ro'] }),
