@@ -4,9 +4,8 @@ import type { VolumeRecord } from '../journal/record.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodeExpandVolumeRequest, NodeExpandVolumeResponse } from '../rpc/generated/csi.ts';
 import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
-import { isThere } from './mounted.ts';
 import { NodeError } from './reasons.ts';
-import { requireVolumeId } from './request.ts';
+import { requireMounted } from './volume-path.ts';
 
 const KINDS_WITH_SIZE: ReadonlySet<string> = new Set(['image', 'filesystem']);
 
@@ -15,17 +14,12 @@ export async function nodeExpandVolume(
   context: CallContext,
   deps: NodeDependencies,
 ): Promise<NodeExpandVolumeResponse> {
-  const volumeId = requireVolumeId(request.volumeId);
-  const { volumePath } = request;
-  if (volumePath === '') throw new NodeError('missing-field', 'volume_path is missing');
-  const records = deps.journal.of(volumeId);
-  const record = records.find(({ path }) => path === volumePath);
-  if (record === undefined || !(await isThere(record, deps, context))) {
-    throw new NodeError('volume-not-found', `volume ${volumeId} is not mounted at ${volumePath}`);
-  }
+  const record = await requireMounted(request, deps, context);
+  const { volumeId } = record;
   const { required, limit } = rangeOf(request);
   if (!KINDS_WITH_SIZE.has(record.volume?.kind ?? '')) return { capacityBytes: 0n };
   using _lock = deps.locks.take(volumeId, record.path);
+  const records = deps.journal.of(volumeId);
   const place = writablePlace(record, records);
   const image = records.map(({ device }) => device?.image).find((path) => path !== undefined);
   const { bytes } = await deps.engine.grow(

@@ -223,10 +223,12 @@ export async function isThere(
     throw new NodeError('unexpected', `cannot tell what is mounted at ${record.path}: ${shown.because}`);
   }
   if (shown.is === 'not') return false;
-  const now = identityOf(shown.mount);
-  return (
-    now.type === record.mount.type && now.device === record.mount.device && now.root === record.mount.root
-  );
+  return isMountOf(record, shown.mount);
+}
+
+/** By what names a mount within one boot. */
+export function isMountOf({ mount }: VolumeRecord, { type, device, root }: MountInfo): boolean {
+  return mount?.type === type && mount.device === device && mount.root === root;
 }
 
 async function shownAt(path: string, deps: NodeDependencies): Promise<VolumeRecord['mount']> {

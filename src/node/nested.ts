@@ -107,10 +107,10 @@ export function completions({
         const pause = isBusy ? BUSY_MS : pauses.next().value;
         if (pause === undefined) throw error;
         if (!isBusy) {
-          const message = error instanceof Error ? error.message : String(error);
+          const problem = error instanceof Error ? error.message : String(error);
           log.warn('a nested volume could not be completed; it is tried again', {
             volume: record.volumeId,
-            message,
+            problem,
           });
         }
         await sleep(pause, undefined, { signal }).catch(() => undefined);

@@ -22,6 +22,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { isLater, type VolumeRecord } from '../journal/record.ts';
 import { layerPathOf, layersDirectory, type NodeDependencies, placeOf } from './dependencies.ts';
+import { isMountOf } from './mounted.ts';
 
 export interface RecoveryReport {
   /** Half-done work that was taken back. */
@@ -81,11 +82,9 @@ async function undo(record: VolumeRecord, deps: RecoveryDependencies): Promise<O
   return 'undone';
 }
 
-async function isShown({ path, mount }: VolumeRecord, deps: RecoveryDependencies): Promise<boolean> {
-  const shown = await deps.engine.lookup({ target: placeOf(path, deps) }, STEP);
-  if (shown.is !== 'mount-point') return false;
-  const { type, device, root } = shown.mount;
-  return mount?.type === type && mount.device === device && mount.root === root;
+async function isShown(record: VolumeRecord, deps: RecoveryDependencies): Promise<boolean> {
+  const shown = await deps.engine.lookup({ target: placeOf(record.path, deps) }, STEP);
+  return shown.is === 'mount-point' && isMountOf(record, shown.mount);
 }
 
 const LAYER_NAME = /^publish-[0-9a-f]{40}$/;

@@ -9,9 +9,8 @@ import {
   VolumeUsage_Unit as Unit,
 } from '../rpc/generated/csi.ts';
 import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
-import { isThere } from './mounted.ts';
 import { NodeError } from './reasons.ts';
-import { requireVolumeId } from './request.ts';
+import { requireMounted } from './volume-path.ts';
 
 const PATIENCE_MS = 5_000;
 
@@ -20,14 +19,8 @@ export async function nodeGetVolumeStats(
   context: CallContext,
   deps: NodeDependencies,
 ): Promise<NodeGetVolumeStatsResponse> {
-  const volumeId = requireVolumeId(request.volumeId);
-  const { volumePath } = request;
-  if (volumePath === '') throw new NodeError('missing-field', 'volume_path is missing');
-  const record = deps.journal.of(volumeId).find(({ path }) => path === volumePath);
-  if (record === undefined || !(await isThere(record, deps, context))) {
-    throw new NodeError('volume-not-found', `volume ${volumeId} is not mounted at ${volumePath}`);
-  }
-  const usage = await usageOf(record.path, context, deps);
+  const { path } = await requireMounted(request, deps, context);
+  const usage = await usageOf(path, context, deps);
   return {
     usage: [
       entry(usage.bytes, Unit.BYTES),
