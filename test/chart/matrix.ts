@@ -55,6 +55,11 @@ export const MATRIX: readonly Row[] = [
   { title: 'fsGroup by kubelet', values: { fsgroup: 'kubelet' } },
   { title: 'nested volumes', values: { userNamespaces: 'nested' } },
   { title: 'NRI elsewhere', values: { userNamespaces: 'nri', nri: { socketDir: '/run/other/nri' } } },
+  { title: 'FUSE helpers in the driver', values: { fuse: { mode: 'inline' }, hostPID: true } },
+  {
+    title: 'FUSE helpers held to a limit',
+    values: { fuse: { host: { helperMemory: '512Mi', resources: { requests: { memory: '64Mi' } } } } },
+  },
   { title: 'a registrar', values: { registration: { mode: 'sidecar' } } },
   { title: 'the startup taint', values: { startupTaint: { enabled: true } } },
   { title: 'the network of the node', values: { hostNetwork: true } },
@@ -124,6 +129,11 @@ export const REFUSED: readonly (Row & { readonly message: RegExp })[] = [
     title: 'a driver without privileges',
     values: { securityContext: { privileged: false } },
     message: /in privileged containers only/,
+  },
+  {
+    title: 'a fuse-host that is killed while it waits',
+    values: { fuse: { host: { grace: 60 } } },
+    message: /must be more than fuse\.host\.grace/,
   },
   {
     title: 'a root that hides the driver',

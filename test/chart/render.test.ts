@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { parse } from 'yaml';
 import { OPTIONS, readConfig } from '../../src/config.ts';
+import { FUSE_HOST_OPTIONS, readFuseHostConfig } from '../../src/fuse-host-config.ts';
 import { METRICS } from '../../src/observe/metrics.ts';
 import { DEFAULT_POLICY_TEXT } from '../../src/policy/default.ts';
 import { readPolicy } from '../../src/policy/read.ts';
@@ -30,8 +31,31 @@ interface Container {
   readonly volumeMounts: readonly Mount[];
 }
 
-const podOf = (objects: readonly KubernetesObject[]) => only(objects, 'DaemonSet').spec.template.spec;
+const daemonSets = (objects: readonly KubernetesObject[], component: string) =>
+  objects.filter(
+    ({ kind, metadata }) =>
+      kind === 'DaemonSet' && metadata.labels?.['app.kubernetes.io/component'] === component,
+  );
+const daemonSetOf = (objects: readonly KubernetesObject[]) =>
+  only(daemonSets(objects, 'driver'), 'DaemonSet');
+const podOf = (objects: readonly KubernetesObject[]) => daemonSetOf(objects).spec.template.spec;
 const driverOf = (objects: readonly KubernetesObject[]): Container => podOf(objects).containers[0];
+const fuseHostOf = (objects: readonly KubernetesObject[]): Container | undefined =>
+  daemonSets(objects, 'fuse-host')[0]?.spec.template.spec.containers[0];
+
+/** As the driver's command line reads them, with what kubelet puts in place of variables. */
+function flagsOf(
+  { args }: Container,
+  known: Readonly<Record<string, { readonly flag: string }>>,
+): Record<string, string> {
+  const names = new Set(Object.values(known).map(({ flag }) => flag));
+  const pairs = args.slice(1).map((text) => {
+    const [, flag = text, value = ''] = /^--([a-z-]+)=(.*)$/s.exec(text) ?? [];
+    expect(names.has(flag), flag).to.equal(true);
+    return [flag, value.replace('$(NODE_NAME)', 'node').replace('$(HOST_IP)', 'fd00::1')] as const;
+  });
+  return Object.fromEntries(pairs);
+}
 
 describe('the chart', () => {
   let chart: Helm;
@@ -70,18 +94,12 @@ describe('the chart', () => {
         }
       });
 
-      it(`with ${title}, for a driver that starts`, async () => {
-        const flags = driverOf(await chart.render(values, options)).args.slice(1);
-        const known = new Set(Object.values(OPTIONS).map(({ flag }) => flag));
-        const given = flags.map((text) =>
-          text.replace('$(NODE_NAME)', 'node').replace('$(HOST_IP)', 'fd00::1'),
-        );
-        const pairs = given.map((text) => /^--([a-z-]+)=(.*)$/s.exec(text)?.slice(1) ?? []);
-        for (const [flag = ''] of pairs) expect(known.has(flag), flag).to.equal(true);
-        readConfig(Object.fromEntries(pairs as [string, string][]), {});
-        const maps = (await chart.render(values, options)).filter(
-          ({ data }) => data?.['policy.yaml'] !== undefined,
-        );
+      it(`with ${title}, for programs that start`, async () => {
+        const objects = await chart.render(values, options);
+        readConfig(flagsOf(driverOf(objects), OPTIONS), {});
+        const fuseHost = fuseHostOf(objects);
+        if (fuseHost !== undefined) readFuseHostConfig(flagsOf(fuseHost, FUSE_HOST_OPTIONS), {});
+        const maps = objects.filter(({ data }) => data?.['policy.yaml'] !== undefined);
         for (const { data } of maps) readPolicy(data['policy.yaml']);
       });
     }
@@ -133,6 +151,28 @@ describe('the chart', () => {
       const mounts = driverOf(objects).volumeMounts;
       const both = mounts.filter(({ mountPropagation }) => mountPropagation === 'Bidirectional');
       expect(both.map(({ mountPath }) => mountPath)).to.deep.equal(['/var/lib/kubelet']);
+    });
+
+    it("has the driver ask for what fuse-host offers, at one place of kubelet's directory", () => {
+      expect(driverOf(objects).args).to.include('--fuse-mode=host');
+      const socketOf = (args: readonly string[]) =>
+        args.find((flag) => flag.startsWith('--fuse-host-socket=') || flag.startsWith('--socket='));
+      expect([socketOf(driverOf(objects).args), socketOf(fuseHostOf(objects)?.args ?? [])]).to.deep.equal([
+        undefined,
+        undefined,
+      ]);
+      const own = ({ args }: Container) =>
+        args.filter((flag) => /^--(kubelet-dir|driver-name|policy)=/.test(flag));
+      expect(own(driverOf(objects))).to.deep.equal(own(fuseHostOf(objects) as Container));
+      const seen = ({ volumeMounts }: Container) =>
+        volumeMounts.filter(({ name }) => /^(kubelet|root-)/.test(name));
+      expect(seen(driverOf(objects))).to.deep.equal(seen(fuseHostOf(objects) as Container));
+    });
+
+    it('restarts fuse-host only by hand, and gives it no limit', () => {
+      const [set] = daemonSets(objects, 'fuse-host');
+      expect(set?.spec.updateStrategy).to.deep.equal({ type: 'OnDelete' });
+      expect(fuseHostOf(objects)).to.not.have.property('resources');
     });
 
     it('needs no namespace of the node', () => {
@@ -200,7 +240,7 @@ describe('the chart', () => {
 
   it('rolls out when the policy changes, and only then', async () => {
     const sum = async (values: Values) =>
-      only(await chart.render(values), 'DaemonSet').spec.template.metadata.annotations['checksum/policy'];
+      daemonSetOf(await chart.render(values)).spec.template.metadata.annotations['checksum/policy'];
     const before = await sum({});
     expect(await sum({ startupTaint: { enabled: true } })).to.equal(before);
     expect(await sum({ policy: { rules: [] } })).to.not.equal(before);
@@ -209,7 +249,9 @@ describe('the chart', () => {
   it('tells what to do next, and what an upgrade cuts', async () => {
     const notes = await chart.notes();
     expect(notes).to.include('helm -n storage test idmap').and.to.include('sizeLimit: 64Mi');
-    expect(notes).to.include('Volumes that are mounted stay mounted').and.to.include('But not FUSE volumes');
+    expect(notes).to.include('Volumes that are mounted stay mounted').and.to.include('So do FUSE volumes');
+    const inline = await chart.notes({ fuse: { mode: 'inline' } });
+    expect(inline).to.include('But not FUSE volumes');
     const pod = notes
       .slice(notes.indexOf('  apiVersion: v1'), notes.indexOf('  YAML\n'))
       .replace(/^ {2}/gm, '');

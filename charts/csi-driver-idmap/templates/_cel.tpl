@@ -11,13 +11,13 @@ patterns of servers, escaped colons) passes here, and is refused by the driver w
 
 {{- define "idmap.cel.volume" -}}
 {
-  "name": v.name,
+  "name": string(v.name),
   "readOnly": string(v.csi.?readOnly.orValue(false)),
-  "type": v.csi.?volumeAttributes[?"type"].orValue("bind"),
-  "fsType": v.csi.?volumeAttributes[?"fsType"].orValue("auto"),
-  "options": "," + v.csi.?volumeAttributes[?"options"].orValue("") + ",",
+  "type": string(v.csi.?volumeAttributes[?"type"].orValue("bind")),
+  "fsType": string(v.csi.?volumeAttributes[?"fsType"].orValue("auto")),
+  "options": "," + string(v.csi.?volumeAttributes[?"options"].orValue("")) + ",",
   {{- range list "source" "lowerdir" "upperdir" "workdir" "writable" "idmap" "uidmap" "gidmap" "owner" "sizeLimit" "size" "mkfs" "mounts" }}
-  {{ toJson . }}: v.csi.?volumeAttributes[?{{ toJson . }}].orValue(""),
+  {{ toJson . }}: string(v.csi.?volumeAttributes[?{{ toJson . }}].orValue("")),
   {{- end }}
 }
 {{- end -}}

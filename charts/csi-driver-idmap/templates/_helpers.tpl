@@ -39,6 +39,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: driver
 {{- end -}}
 
+{{- define "idmap.fuseHostSelectorLabels" -}}
+app.kubernetes.io/name: {{ include "idmap.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: fuse-host
+{{- end -}}
+
 {{- define "idmap.labels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/name: {{ include "idmap.name" . }}
@@ -67,6 +73,68 @@ app.kubernetes.io/part-of: csi-driver-idmap
 {{- toYaml .Values.policy -}}
 {{- end -}}
 
+{{/* What both DaemonSets have in common: where their pods run, and as what. */}}
+{{- define "idmap.scheduling" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+priorityClassName: {{ .Values.priorityClassName | quote }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What both see of the node, and the policy. */}}
+{{- define "idmap.rootMounts" -}}
+{{- range $i, $root := .Values.volumeRoots }}
+# What is mounted there later is seen too; nothing is mounted from here.
+- name: root-{{ $i }}
+  mountPath: {{ $root.path }}
+  mountPropagation: HostToContainer
+  {{- if $root.readOnly }}
+  readOnly: true
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "idmap.volumes" -}}
+- name: kubelet
+  hostPath:
+    path: {{ .Values.kubeletDir }}
+    type: Directory
+{{- range $i, $root := .Values.volumeRoots }}
+- name: root-{{ $i }}
+  hostPath:
+    path: {{ $root.path }}
+    type: DirectoryOrCreate
+{{- end }}
+- name: dev
+  hostPath:
+    path: /dev
+    type: Directory
+- name: policy
+  configMap:
+    name: {{ include "idmap.fullname" . }}-policy
+- name: tmp
+  emptyDir:
+    medium: Memory
+    sizeLimit: 64Mi
+{{- end -}}
+
 {{/* Whether the path .path is the directory .directory or lies below it. */}}
 {{- define "idmap.isWithin" -}}
 {{- if or (eq .path .directory) (hasPrefix (printf "%s/" .directory) .path) (eq .directory "/") -}}yes{{- end -}}
@@ -77,8 +145,8 @@ Combinations that cannot work, said when the chart is rendered rather than by a 
 */}}
 {{- define "idmap.validate" -}}
 {{- $v := .Values -}}
-{{- if eq $v.fuse.mode "host" -}}
-{{- fail "fuse.mode: host is not there yet: this version has no fuse-host. Use fuse.mode: inline" -}}
+{{- if le ($v.fuse.host.terminationGracePeriodSeconds | int64) ($v.fuse.host.grace | int64) -}}
+{{- fail "fuse.host.terminationGracePeriodSeconds must be more than fuse.host.grace, or fuse-host is killed while it waits" -}}
 {{- end -}}
 {{- if and $v.admissionPolicy.enabled (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version) -}}
 {{- fail (printf "admissionPolicy.enabled needs Kubernetes 1.30, and this cluster has %s. Set it to false" .Capabilities.KubeVersion.Version) -}}
