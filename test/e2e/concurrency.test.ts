@@ -6,7 +6,7 @@ import { writeFiles } from '../support/fixtures.ts';
 import { needRoot } from '../support/need.ts';
 import { mountsAt } from './kernel.ts';
 import { filesIn, KINDS, volumeOfKind } from './kinds.ts';
-import { type Answer, startNode, type TestNode } from './node.ts';
+import { type Answer, retried, startNode, type TestNode } from './node.ts';
 import { capability, type Volume, volumeOn } from './volume.ts';
 
 const ROUNDS = 5;
@@ -35,13 +35,6 @@ describe('calls at the same time', () => {
       answers.some(({ code }) => code === 'OK'),
       'one was served',
     ).to.equal(true);
-  }
-
-  /** As kubelet does, until it is served. */
-  async function retried(call: () => Promise<Answer>): Promise<Answer> {
-    let answer = await call();
-    while (answer.code === 'ABORTED') answer = await call();
-    return answer;
   }
 
   describe('on one volume', () => {

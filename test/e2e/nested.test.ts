@@ -8,7 +8,7 @@ import { eventually, ownerOf, unmountCommand, writeFiles } from '../support/fixt
 import { needRoot, needTool } from '../support/need.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
 import { filesIn } from './kinds.ts';
-import { startNode, type TestNode } from './node.ts';
+import { retried, startNode, type TestNode } from './node.ts';
 import { POD_MAPPING, type Pod, podOn } from './pod.ts';
 import { expectRefused } from './refusal.ts';
 import { type Context, capability, groupCapability, type Volume, volumeOn } from './volume.ts';
@@ -103,7 +103,8 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
     pod.record();
     await complete(target);
     const { id } = theMountAt(join(target, 'data'));
-    expect(await volume.publish({ targetPath: target })).to.include({ code: 'OK' });
+    // The completion may hold the lock for a moment longer.
+    expect(await retried(() => volume.publish({ targetPath: target }))).to.include({ code: 'OK' });
     expect(theMountAt(join(target, 'data')).id).to.equal(id);
     const second = pod.targetOf('second');
     const mode = { volumeCapability: capability('MULTI_NODE_MULTI_WRITER') };

@@ -95,6 +95,13 @@ export async function startNode({ start = START }: NodeOptions = {}): Promise<Te
   };
 }
 
+/** As kubelet does, until it is served. */
+export async function retried(call: () => Promise<Answer>): Promise<Answer> {
+  let answer = await call();
+  while (answer.code === 'ABORTED') answer = await call();
+  return answer;
+}
+
 async function ask<T>(
   socket: string,
   call: (rpc: Client<typeof NodeService>) => Promise<T>,
