@@ -40,7 +40,7 @@ export async function nodePublishVolume(
   const print = fingerprint({ volumeContext: request.volumeContext, capability, readonly, stagingPath });
   const granted = await grant(asked, { key, fingerprint: print, readonly }, deps, context);
   if (granted === undefined) return {};
-  if (volume.idmap.is === 'pod') requirePodOfTarget(volume, path, deps);
+  requirePodOfTarget(volume, path, deps);
   using _lock = deps.locks.take(volumeId, path);
   // Before all that could be refused by now: kubelet takes a refusal for "nothing is mounted".
   const record =
@@ -142,21 +142,30 @@ async function completeOrWait(record: VolumeRecord, { pod }: Volume, deps: NodeD
   }
 }
 
-/** The mapping must be that of the pod whose directory the target lies in, whoever the context says it is. */
-function requirePodOfTarget({ pod }: Volume, path: string, { kubeletDir }: NodeDependencies): void {
+/**
+ * What a volume may have, and whose ids it is shown with, is the pod's in whose directory kubelet wants it, whoever the
+ * context says it is: without podInfoOnMount it is the author's to say, who cannot know the uid that his pod will have.
+ */
+function requirePodOfTarget(
+  { pod, idmap }: Volume,
+  path: string,
+  { kubeletDir }: Pick<NodeDependencies, 'kubeletDir'>,
+): void {
+  const needsPod = idmap.is === 'pod';
   if (pod === undefined) {
+    if (!needsPod) return;
     throw new NodeError(
       'pod-unknown',
       'idmap: pod needs to know the pod, and the request names none; set podInfoOnMount: true in the CSIDriver object',
     );
   }
   const uid = podUidOfTarget(kubeletDir, path);
-  if (uid !== pod.uid) {
-    throw new NodeError(
-      'invalid-field',
-      `target_path ${path} is not in the directory of pod ${pod.uid}, which the volume context names`,
-    );
-  }
+  // A block volume has its place outside of the pods' directories.
+  if (uid === pod.uid || (uid === undefined && !needsPod)) return;
+  throw new NodeError(
+    'invalid-field',
+    `target_path ${path} is not in the directory of pod ${pod.uid}, which the volume context names`,
+  );
 }
 
 /** CSI: FAILED_PRECONDITION when STAGE_UNSTAGE_VOLUME is advertised and no staging path was given. */
