@@ -30,7 +30,7 @@ const MAY_IMPORT = {
 
 /** What `volume` and `policy` may see of the engine: data and pure functions, nothing that calls the kernel. */
 const EFFECTS =
-  '^src/(sys|mount/(apply|engine|filesystem-type|flags|fuse/(answer|connection|mounts|program|unmount)|image|in-root|inspect|lookup|loop|operations|statmount|steps|target|temporary|unmount|view)|userns/(cache|create|pod-record|pod-record-watch|sandbox|spawned-child))[./]';
+  '^src/(sys|mount/(apply|engine|filesystem-type|flags|fuse/(answer|connection|mounts|program|unmount)|hand-over|image|in-root|inspect|lookup|loop|operations|statmount|steps|target|temporary|unmount|view)|userns/(cache|create|pod-record|pod-record-watch|sandbox|spawned-child))[./]';
 
 export default {
   forbidden: [

@@ -1,5 +1,6 @@
 // The composition root of `serve`: builds everything, listens, and shuts down in the opposite order.
 import { realpath } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from './config.ts';
 import { identityHandlers } from './identity/service.ts';
 import { type Journal, openJournal } from './journal/journal.ts';
@@ -11,14 +12,17 @@ import { removeStartupTaint } from './kubernetes/taint.ts';
 import { processEngine } from './mount/engine/processes.ts';
 import { namesOfLoopFiles } from './mount/loop/nodes.ts';
 import { authorization } from './node/authorization.ts';
+import { completions } from './node/completions.ts';
 import type { NodeDependencies } from './node/dependencies.ts';
 import { whyUnseen } from './node/host-visibility.ts';
 import { type Housekeeping, housekeeping } from './node/housekeeping.ts';
 import { volumeLocks } from './node/locks.ts';
-import { completions } from './node/nested.ts';
 import { NodeError, toStatus } from './node/reasons.ts';
 import { recover } from './node/recovery.ts';
+import { runtimePlugin } from './node/runtime.ts';
 import { nodeHandlers } from './node/service.ts';
+import { wayOf } from './node/user-namespaces.ts';
+import { keepConnected, type RunningPlugin } from './nri/plugin.ts';
 import { serveHttp } from './observe/http.ts';
 import type { Logger } from './observe/logger.ts';
 import { type LabelsOf, type Metrics, noMetrics } from './observe/metrics.ts';
@@ -69,7 +73,8 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     }),
   );
   const identity = identityHandlers({ name: config.driverName, version: VERSION, isReady });
-  const nested = started.use(completions({ deps: () => deps, log }));
+  const later = started.use(completions({ deps: () => deps, log }));
+  let plugin: RunningPlugin | undefined;
   const authorized = authorization({
     policy: policy.current,
     journal,
@@ -93,7 +98,8 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
       if (unseen !== undefined) throw new NodeError('unseen-mounts', unseen);
       return authorized(volume, request);
     },
-    completions: nested,
+    completions: later,
+    userNamespaces: () => wayOf(config.userNamespaces, plugin?.state()),
     housekeeping: { wake: () => keeper?.wake() },
   };
   let keeper: Housekeeping | undefined;
@@ -110,6 +116,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   const { undone, waiting, problems } = await recover(deps);
   if (undone > 0) log.info('took back what an earlier driver had half done', { volumes: undone });
   for (const problem of problems) log.warn('something half done is still there', { problem });
+  if (unseen === undefined) plugin = await startPlugin(config, { deps, log, started });
   started.use(
     await serveUnix({
       path: config.socket,
@@ -123,7 +130,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
       ],
     }),
   );
-  for (const record of waiting) nested.begin(record);
+  for (const record of waiting) later.begin(record);
   keeper = started.use(
     housekeeping({ ...deps, onProblem: (problem) => log.warn('cannot clean up', { problem }) }),
   );
@@ -160,6 +167,34 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     nodeId: config.nodeId,
   });
   return started.move();
+}
+
+interface PluginStart {
+  readonly deps: NodeDependencies;
+  readonly log: Logger;
+  /** Gets what has to be ended. */
+  readonly started: AsyncDisposableStack;
+}
+
+/** How long a runtime may take that is there and does not register the plugin, until the first pod is served without. */
+const NRI_START_MS = 5_000;
+/** Among the plugins of the runtime: those that others would want to see done come before, those that look come after. */
+const NRI_INDEX = '50';
+
+/** Before any call can be served: which way a pod gets its volume should not hang on a race. */
+async function startPlugin(
+  { userNamespaces, nriSocket: socketPath, driverName: name }: Config,
+  { deps, log, started }: PluginStart,
+): Promise<RunningPlugin | undefined> {
+  if (userNamespaces === 'nested') return undefined;
+  const plugin = runtimePlugin({ deps: () => deps, log });
+  const running = started.use(keepConnected({ socketPath, name, index: NRI_INDEX, plugin, log }));
+  deps.metrics.gauge('csi_idmap_nri_registered', () => [
+    [{}, running.state().is === 'registered' ? 1 : 0] as const,
+  ]);
+  await Promise.race([running.tried, sleep(NRI_START_MS, undefined, { ref: false })]);
+  log.info('pods with user namespaces', { way: wayOf(userNamespaces, running.state()) });
+  return running;
 }
 
 interface MetricsOptions {

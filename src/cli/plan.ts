@@ -8,10 +8,11 @@ import { DEFAULT_POLICY } from '../policy/default.ts';
 import { readPolicyFile } from '../policy/file.ts';
 import { readVolumeContext } from '../volume/context.ts';
 import {
+  isNested,
   layerWanted,
   type Publication,
   type PublishPlan,
-  planCompletion,
+  planMounts,
   planPublish,
 } from '../volume/publish.ts';
 import { planStage } from '../volume/stage.ts';
@@ -79,40 +80,46 @@ function volumeParts(file: string, policyFile: string | undefined): Part[] {
   const terms = authorize(policy, volume, { volumesOfNamespace: 0, forbidden: [KUBELET_DIR] });
   const stagingPath = volume.inline ? undefined : 'STAGING';
   const staged = planStage(volume, { terms, group: undefined, readOnly: false }).mounts;
+  // As on a node without NRI.
   const publication: Publication = {
     ...{ terms, stagingPath, readonly: false, readOnlyMode: false, group: undefined, mayMap: true },
+    cover: isNested(volume) ? 'nested' : undefined,
   };
   const wanted = layerWanted(volume, publication);
   const layer = wanted && { upperdir: 'LAYER/upper', workdir: 'LAYER/work' };
   const plan = planPublish(volume, publication, layer);
   return [
     ...(staged.length === 0 ? [] : [{ title: 'stage at STAGING', mounts: staged }]),
-    ...publishedParts(volume, plan, { terms, layer }),
+    ...publishedParts(volume, plan, { publication, layer }),
   ];
 }
 
 function publishedParts(
   volume: Volume,
   plan: PublishPlan,
-  { terms, layer }: Pick<Making, 'terms' | 'layer'>,
+  { publication, layer }: Pick<Making, 'layer'> & { readonly publication: Publication },
 ): Part[] {
   switch (plan.is) {
     case 'mounts':
       return [{ title: 'publish at TARGET', mounts: plan.mounts }];
     case 'device':
       return [{ title: `publish at TARGET: a loop device of ${plan.image}`, mounts: [] }];
-    case 'nested': {
-      const mounts = planCompletion(
-        volume,
-        { terms, readonly: false, readOnlyMode: false, group: undefined },
-        undefined,
-        layer,
-      );
+    case 'nested':
       return [
         { title: 'publish at TARGET', mounts: [plan.cover] },
-        { title: `later, with the ids of the pod, at TARGET/${plan.nestedDir}`, mounts },
+        {
+          title: `later, with the ids of the pod, at TARGET/${plan.nestedDir}`,
+          mounts: planMounts(volume, publication, { layer }),
+        },
       ];
-    }
+    case 'placeholder':
+      return [
+        { title: 'publish at TARGET: a placeholder', mounts: [] },
+        {
+          title: 'later, with the ids of the pod, at TARGET',
+          mounts: planMounts(volume, publication, { layer }),
+        },
+      ];
   }
 }
 

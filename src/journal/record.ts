@@ -58,6 +58,8 @@ const FIELDS = z.object({
     .object({ kind: z.string(), type: z.string(), sources: z.array(z.string()).readonly() })
     .readonly()
     .optional(),
+  /** What was published first, in place of the volume, which needs to know the pod's ID mapping. */
+  cover: z.enum(['nested', 'placeholder']).optional(),
   /** An ephemeral writable layer was made. Its name is derived from the key (layerNameOf). */
   layer: z.boolean().optional(),
   /** What it takes to complete a `waiting` publish after a restart. Never secrets. */
@@ -91,6 +93,7 @@ const LATER_FIELDS = FIELDS.extend({
   device: FIELDS.shape.device.catch(undefined),
   shape: FIELDS.shape.shape.catch(undefined),
   volume: FIELDS.shape.volume.catch(undefined),
+  cover: FIELDS.shape.cover.catch(undefined),
   layer: FIELDS.shape.layer.catch(undefined),
   request: FIELDS.shape.request.catch(undefined),
   pod: FIELDS.shape.pod.catch(undefined),

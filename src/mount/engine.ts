@@ -67,6 +67,7 @@ export function engineOver(carrier: Carrier): Engine {
     rootOf: call('rootOf'),
     propagationOf: call('propagationOf'),
     ownEmpty: call('ownEmpty'),
+    handOver: call('handOver'),
     unmount: (request, options) => unmountWhileBusy(call('unmount'), request, options),
     unmountRecursive: (request, options) => unmountTreeWhileBusy(call('unmountRecursive'), request, options),
     [Symbol.asyncDispose]: () => carrier[Symbol.asyncDispose](),

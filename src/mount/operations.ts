@@ -5,6 +5,7 @@ import type { UserNamespaces } from '../userns/cache.ts';
 import { apply } from './apply.ts';
 import { afterUndo, MountError, toMountError } from './errors.ts';
 import { beginPrograms, type ProgramOptions, type Programs } from './fuse/programs.ts';
+import { type HandOverRequest, type HandOverResult, handOver } from './hand-over.ts';
 import { type CheckImageRequest, type CheckImageResult, checkImage } from './image/check.ts';
 import {
   type AttachDeviceRequest,
@@ -117,6 +118,7 @@ export interface Requests {
   readonly rootOf: RootOfRequest;
   readonly propagationOf: RootOfRequest;
   readonly ownEmpty: OwnEmptyRequest;
+  readonly handOver: HandOverRequest;
 }
 
 export interface Results {
@@ -141,6 +143,7 @@ export interface Results {
   readonly rootOf: RootOwner;
   readonly propagationOf: readonly string[];
   readonly ownEmpty: OwnEmptyResult;
+  readonly handOver: HandOverResult;
 }
 
 export type OperationName = keyof Requests;
@@ -263,6 +266,8 @@ export const operationsOn = (
   propagationOf,
 
   ownEmpty,
+
+  handOver,
 });
 
 /** What undoes one mount of a set. `mounted` collects the places that it mounts at. */

@@ -2,7 +2,13 @@
 // mapping that is asked for besides. Pure.
 import type { IdMapping, UserMapping } from '../userns/mapping.ts';
 import { formatIdMapping, MappingError, shownId } from '../userns/mapping.ts';
-import { composeMappings, identityMapping, swapMapping } from '../userns/mapping-algebra.ts';
+import {
+  composeMappings,
+  identityMapping,
+  invertMapping,
+  mapId,
+  swapMapping,
+} from '../userns/mapping-algebra.ts';
 import { invalidMount } from './errors.ts';
 import type { RootIds } from './idmap-options.ts';
 
@@ -27,7 +33,10 @@ export function showRootAs(
   return { uid: uid ?? mapping?.uid ?? identityMapping, gid: gid ?? mapping?.gid ?? identityMapping };
 }
 
-/** Undefined when there is nothing to swap. */
+/**
+ * Undefined when there is nothing to swap. A root that the mapping leaves without an id changes places before it, with
+ * the owner that it shows so: who is shown so is the root, and nobody else, either way.
+ */
 function swapped(
   kind: 'uid' | 'gid',
   owner: number,
@@ -36,16 +45,16 @@ function swapped(
 ): IdMapping | undefined {
   if (as === undefined) return undefined;
   const shown = shownId(mapping, owner);
-  if (shown === undefined) {
-    throw invalidMount(
-      `root${kind}=${as}: the root of the source has ${kind} ${owner}, which ${kind}map=${formatIdMapping(mapping)} does ` +
-        `not map; map it too, or leave root${kind} out`,
-    );
-  }
   if (shown === as) return undefined;
   try {
-    return composeMappings(mapping, swapMapping(shown, as));
+    if (shown !== undefined) return composeMappings(mapping, swapMapping(shown, as));
+    const inItsPlace = mapId(invertMapping(mapping), as);
+    if (inItsPlace !== undefined) return composeMappings(swapMapping(owner, inItsPlace), mapping);
   } catch (error) {
     throw error instanceof MappingError ? invalidMount(`root${kind}=${as}: ${error.message}`) : error;
   }
+  throw invalidMount(
+    `root${kind}=${as}: the root of the source has ${kind} ${owner}, which ${kind}map=${formatIdMapping(mapping)} does ` +
+      `not map, and nothing is shown as ${as}; map it too, or leave root${kind} out`,
+  );
 }

@@ -9,9 +9,10 @@ import type { TargetSpec } from '../mount/target.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { Authorize } from './authorization.ts';
+import type { Completions } from './completions.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import type { VolumeLocks } from './locks.ts';
-import type { Completions } from './nested.ts';
+import type { UserNamespaceWay } from './user-namespaces.ts';
 
 export interface NodeDependencies {
   readonly nodeId: string;
@@ -31,6 +32,8 @@ export interface NodeDependencies {
   readonly authorize: Authorize;
   readonly completions: Completions;
   readonly housekeeping: Pick<Housekeeping, 'wake'>;
+  /** How a pod with a user namespace gets what the runtime cannot map: as it is now. */
+  readonly userNamespaces: () => UserNamespaceWay;
 }
 
 export function placeOf(target: string, { kubeletDir }: Pick<NodeDependencies, 'kubeletDir'>): TargetSpec {
@@ -41,6 +44,10 @@ export function placeOf(target: string, { kubeletDir }: Pick<NodeDependencies, '
 export function layersDirectory({ stateDir }: Pick<NodeDependencies, 'stateDir'>): string {
   return path.join(stateDir, 'layers');
 }
+
+/** A directory with nothing in it, of which placeholders are made. */
+export const emptyDirOf = ({ stateDir }: Pick<NodeDependencies, 'stateDir'>): string =>
+  path.join(stateDir, 'empty');
 
 /** The ephemeral writable layer of a publish, whether there is one or not. */
 export function layerPathOf(key: RecordKey, deps: Pick<NodeDependencies, 'stateDir'>): string {

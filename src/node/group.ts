@@ -5,9 +5,16 @@ import { type NodeDependencies, TO_THE_END } from './dependencies.ts';
 
 const GROUP_WRITE = 0o020;
 
+export interface ShownGroup {
+  /** fsGroup. */
+  readonly group: number;
+  /** What it is on the node: another id, for a pod with a user namespace. */
+  readonly shown: number;
+}
+
 export async function tellOfGroup(
   { pod, type }: Volume,
-  group: number,
+  { group, shown }: ShownGroup,
   path: string,
   deps: NodeDependencies,
 ): Promise<void> {
@@ -15,7 +22,7 @@ export async function tellOfGroup(
   const root = await deps.engine
     .rootOf({ source: path, sourceRoots: [{ path: deps.kubeletDir }] }, TO_THE_END)
     .catch(() => undefined);
-  if (root === undefined || (root.gid === group && (root.mode & GROUP_WRITE) !== 0)) return;
+  if (root === undefined || (root.gid === shown && (root.mode & GROUP_WRITE) !== 0)) return;
   deps.events.emit(pod, {
     type: 'Warning',
     reason: 'FsGroupCannotWrite',

@@ -27,7 +27,7 @@ export interface Wanted {
 export interface Adoptable {
   /** Of a Mount, or `device`. */
   readonly type: string;
-  readonly state: 'done' | 'waiting';
+  readonly state: 'done' | 'waiting' | ((shown: MountInfo) => 'done' | 'waiting');
 }
 
 /** Makes it, or finds it there with the same arguments. Gives its record. */
@@ -45,7 +45,8 @@ export async function ensurePlaced(
   const record = journal.find(key);
   const there = record === undefined ? await adoptable(key, adopt, deps, context) : undefined;
   if (there !== undefined && adopt !== undefined) {
-    await journal.put({ ...key, ...fields, state: adopt.state, mount: there });
+    const state = typeof adopt.state === 'function' ? adopt.state(there) : adopt.state;
+    await journal.put({ ...key, ...fields, state, mount: identityOf(there) });
     return journal.find(key);
   }
   // What is there now is the rest of an interrupted call, or a view that can be made again.
@@ -123,11 +124,11 @@ async function adoptable(
   wanted: Adoptable | undefined,
   deps: NodeDependencies,
   context: CallContext,
-): Promise<VolumeRecord['mount']> {
+): Promise<MountInfo | undefined> {
   if (wanted === undefined) return undefined;
   const shown = await deps.engine.lookup({ target: placeOf(key.path, deps) }, timeoutOf(context));
   if (shown.is !== 'mount-point') return undefined;
-  return looksLike(wanted.type, shown.mount.type) ? identityOf(shown.mount) : undefined;
+  return looksLike(wanted.type, shown.mount.type) ? shown.mount : undefined;
 }
 
 export async function isAdoptable(...found: Parameters<typeof adoptable>): Promise<boolean> {
@@ -226,8 +227,9 @@ export async function isThere(
   return isMountOf(record, shown.mount);
 }
 
-/** By what names a mount within one boot. */
-export function isMountOf({ mount }: VolumeRecord, { type, device, root }: MountInfo): boolean {
+/** By what names a mount within one boot. Over a placeholder the volume may have come, and not be recorded yet. */
+export function isMountOf({ mount, state, cover }: VolumeRecord, { type, device, root }: MountInfo): boolean {
+  if (state === 'waiting' && cover === 'placeholder') return true;
   return mount?.type === type && mount.device === device && mount.root === root;
 }
 

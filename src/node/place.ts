@@ -1,4 +1,5 @@
 // How what publish has planned (volume/publish.ts) is carried out at the target: one function for each kind of plan.
+import { mkdir } from 'node:fs/promises';
 import type { RecordKey } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { Mount } from '../mount/mount.ts';
@@ -10,15 +11,17 @@ import {
   mayLock,
   type Publication,
   type PublishPlan,
-  planPublish,
+  placeholderOf,
+  planMounts,
   WITHOUT_FLAGS,
 } from '../volume/publish.ts';
 import { makesTargets, preparationOf } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
-import { type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
+import { emptyDirOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
 import { userNamespaceOf } from './pod-ids.ts';
 import { prepare } from './prepare.ts';
+import { NodeError } from './reasons.ts';
 import { type GrantedRequest, helpersOf } from './volume-request.ts';
 
 export interface Placing<P extends PublishPlan = PublishPlan> {
@@ -39,10 +42,11 @@ type Place<P extends PublishPlan> = (
 const PLACES: { readonly [K in PublishPlan['is']]: Place<Extract<PublishPlan, { is: K }>> } = {
   device: placeDevice,
   nested: placeCover,
+  placeholder: placePlaceholder,
   mounts: placeMounts,
 };
 
-/** All or nothing, with what `undo` takes back. `waiting`: the volume itself comes later (nested.ts). */
+/** All or nothing, with what `undo` takes back. `waiting`: the volume itself comes later (completions.ts). */
 export function place(
   placing: Placing,
   deps: NodeDependencies,
@@ -77,6 +81,33 @@ async function placeCover(
   return 'waiting';
 }
 
+/** What takes long is done now: the runtime does not wait. */
+async function placePlaceholder(
+  { asked: { volume, grant }, publication, key, undo }: Placing<Extract<PublishPlan, { is: 'placeholder' }>>,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<'waiting'> {
+  if (volume.inline) await prepareInline({ volume, grant, publication }, deps, context);
+  const empty = emptyDirOf(deps);
+  await mkdir(empty, { recursive: true, mode: 0o755 });
+  const target = placeOf(key.path, deps);
+  await deps.engine.mountAll(
+    {
+      ...{ mounts: [placeholderOf(empty)], target, expectEmpty: true, create: 'directory' },
+      sourceRoots: [{ path: empty }],
+    },
+    timeoutOf(context),
+  );
+  undo.defer(async () => {
+    await deps.engine.unmount({ target, all: true, remove: 'directory' }, TO_THE_END);
+  });
+  // All hangs on that: a container that started on it would take it for the volume.
+  const answer = await deps.engine.canIdmap({ target }, timeoutOf(context));
+  if (answer.can)
+    throw new NodeError('unexpected', 'this kernel maps the ids of overlays; use --user-namespaces nested');
+  return 'waiting';
+}
+
 async function placeMounts(
   placing: Placing<Extract<PublishPlan, { is: 'mounts' }>>,
   deps: NodeDependencies,
@@ -84,11 +115,8 @@ async function placeMounts(
 ): Promise<'done'> {
   const { publication, key, undo } = placing;
   const { volume, grant } = placing.asked;
-  const { group, mayMap, readonly, readOnlyMode } = publication;
-  if (volume.inline) {
-    const before = preparationOf(volume, { group, readOnly: readonly || readOnlyMode });
-    await prepare(before, grant.sourceRoots, deps, context);
-  }
+  const { group, mayMap } = publication;
+  if (volume.inline) await prepareInline({ volume, grant, publication }, deps, context);
   const ownership = { idmap: volume.idmap, group, mayMap };
   const wanted = layerWanted(volume, publication);
   const layer = await ensureLayer({ volume, key, wanted, ownership, grant, undo }, deps, timeoutOf(context));
@@ -96,11 +124,11 @@ async function placeMounts(
   const mount = (mounts: readonly Mount[]) =>
     mountAt(key.path, { volume, mounts, publication, sourceRoots, grant }, deps, context);
   try {
-    await mount(mountsOf(planPublish(volume, publication, layer)));
+    await mount(planMounts(volume, publication, { layer }));
   } catch (error) {
     if (!isForGroupAlone(error, volume, publication)) throw error;
     // What cannot be mapped (NFS, FUSE) is had without showing the group: whether it can write, the pod is told.
-    await mount(mountsOf(planPublish(volume, { ...publication, mayMap: false }, layer)));
+    await mount(planMounts(volume, { ...publication, mayMap: false }, { layer }));
   }
   undo.defer(async () => {
     await deps.engine.unmountRecursive({ target: placeOf(key.path, deps), remove: 'directory' }, TO_THE_END);
@@ -116,6 +144,17 @@ async function unlock(path: string, deps: NodeDependencies, context: CallContext
   const shown = await deps.engine.lookup({ target }, timeoutOf(context));
   if (shown.is !== 'mount-point' || !shown.mount.superblockOptions.includes('ro')) return;
   await deps.engine.mountAll({ mounts: [WITHOUT_FLAGS], target }, timeoutOf(context));
+}
+
+/** As stage does for others. */
+async function prepareInline(
+  { volume, grant, publication }: Pick<GrantedRequest, 'volume' | 'grant'> & Pick<Placing, 'publication'>,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<void> {
+  const { group, readonly, readOnlyMode } = publication;
+  const before = preparationOf(volume, { group, readOnly: readonly || readOnlyMode });
+  await prepare(before, grant.sourceRoots, deps, context);
 }
 
 interface Mounting {
@@ -149,11 +188,6 @@ async function mountAt(
 function isForGroupAlone(error: unknown, { idmap }: Volume, { group, mayMap }: Publication): boolean {
   const isRefused = error instanceof MountError && error.rolledBack && error.reason === 'idmap-unsupported';
   return isRefused && mayMap && group !== undefined && idmap.is === 'none';
-}
-
-function mountsOf(plan: PublishPlan): readonly Mount[] {
-  if (plan.is !== 'mounts') throw new Error(`a plan of mounts became one of ${plan.is}`);
-  return plan.mounts;
 }
 
 /** `idmap: pod` on what the runtime maps by itself: it must be able to. */

@@ -5,15 +5,15 @@ import { PolicyError } from '../policy/policy.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodePublishVolumeRequest, NodePublishVolumeResponse } from '../rpc/generated/csi.ts';
 import { podUidOfTarget } from '../userns/pod-uid.ts';
-import { isNested, layerWanted, type Publication, type PublishPlan, planPublish } from '../volume/publish.ts';
-import { isShared, planStage } from '../volume/stage.ts';
+import { isView, layerWanted, type Publication, type PublishPlan, planPublish } from '../volume/publish.ts';
+import { planStage } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
+import { isPlaceholder } from './complete.ts';
 import type { NodeDependencies } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
 import { type Adoptable, ensurePlaced, findPlaced, isAdoptable, isThere } from './mounted.ts';
-import { complete } from './nested.ts';
 import { place } from './place.ts';
-import { mayMapFor, userNamespaceOf } from './pod-ids.ts';
+import { mappedFor, userNamespaceOf } from './pod-ids.ts';
 import { NodeError } from './reasons.ts';
 import {
   type AccessMode,
@@ -34,23 +34,21 @@ export async function nodePublishVolume(
   const path = requirePath(request.targetPath, 'target_path');
   const asked = readVolumeRequest(request, deps);
   const { volume, capability } = asked;
-  const { readonly } = request;
+  const { readonly, volumeContext } = request;
   const key = { kind: 'publish', volumeId, path } as const;
   const stagingPath = volume.inline ? undefined : requireStagingPath(request.stagingTargetPath);
-  const print = fingerprint({ volumeContext: request.volumeContext, capability, readonly, stagingPath });
+  const print = fingerprint({ volumeContext, capability, readonly, stagingPath });
   const granted = await grant(asked, { key, fingerprint: print, readonly }, deps, context);
   if (granted === undefined) return {};
-  requirePodOfTarget(volume, path, deps);
-  using _lock = deps.locks.take(volumeId, path);
-  // Before all that could be refused by now: kubelet takes a refusal for "nothing is mounted".
-  const record =
-    (await findPlaced(key, print, deps, context)) ??
-    (await placeAnew({ request, asked: granted, key, fingerprint: print, stagingPath }, deps, context));
-  if (isNested(volume) && record?.state === 'waiting') await completeOrWait(record, volume, deps);
+  if (volume.idmap.is === 'pod') requirePodOfTarget(volume, path, deps);
+  const publish = { asked: granted, key, fingerprint: print, stagingPath, request };
+  const record = await publishLocked(publish, deps, context);
+  // What completes it takes the lock itself.
+  if (record?.state === 'waiting') await completeOrWait(record, volume, deps);
   return {};
 }
 
-interface NewPublish {
+interface Publish {
   readonly request: NodePublishVolumeRequest;
   readonly asked: GrantedRequest;
   readonly key: RecordKey;
@@ -58,22 +56,35 @@ interface NewPublish {
   readonly stagingPath: string | undefined;
 }
 
-async function placeAnew(
-  { request, asked, key, fingerprint: print, stagingPath }: NewPublish,
+async function publishLocked(
+  publish: Publish,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<VolumeRecord | undefined> {
-  const { volumeId, path } = key;
+  const { key, fingerprint } = publish;
+  using _lock = deps.locks.take(key.volumeId, key.path);
+  // Before all that could be refused by now: kubelet takes a refusal for "nothing is mounted".
+  const placed = await findPlaced(key, fingerprint, deps, context);
+  return placed ?? placeAnew(publish, deps, context);
+}
+
+async function placeAnew(
+  { asked, key, fingerprint, stagingPath, request: { volumeContext, readonly } }: Publish,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<VolumeRecord | undefined> {
   const { volume, capability, grant: terms } = asked;
   const { accessMode, group } = capability;
-  const { readonly } = request;
-  const nested = isNested(volume);
-  const mayMap = nested || (await mayMapFor(volume, group, deps));
+  const { volumeId, path } = key;
+  const { mayMap, cover } = await mappedFor(volume, group, deps);
+  if (cover !== undefined) requirePodOfTarget(volume, path, deps);
   const readOnlyMode = isReaderMode(accessMode);
-  const publication: Publication = { terms, stagingPath, readonly, readOnlyMode, group, mayMap };
+  const publication: Publication = {
+    ...{ terms, stagingPath, readonly, readOnlyMode, group, mayMap, cover },
+  };
   // Refused before anything is done, and before its layer is made.
   const plan = planPublish(volume, publication);
-  if (stagingPath !== undefined && isShared(volume, mayMap ? group : undefined)) {
+  if (stagingPath !== undefined && isView(volume, publication, undefined)) {
     const [staged] = planStage(volume, { terms, group, readOnly: readOnlyMode }).mounts;
     const wanted = staged && ({ type: staged.type, state: 'done' } as const);
     await requireStaged({ kind: 'stage', volumeId, path: stagingPath }, wanted, deps, context);
@@ -84,7 +95,7 @@ async function placeAnew(
     {
       key,
       fields: {
-        fingerprint: print,
+        fingerprint,
         accessMode,
         shape: shapeOf(volume, plan),
         volume: describeVolume(volume),
@@ -92,11 +103,13 @@ async function placeAnew(
         ...(volume.kind === 'image' &&
           (plan.is === 'device' || volume.inline) && { device: { image: volume.source } }),
         ...(pod && { pod }),
-        ...(nested && {
+        ...(cover && {
+          cover,
           request: {
-            ...{ volumeContext: request.volumeContext, accessMode, readonly, block: capability.block },
+            ...{ volumeContext, accessMode, readonly, block: capability.block },
             ...{ mountFlags: capability.mountFlags, fsType: capability.fsType },
             ...(group !== undefined && { fsGroup: group }),
+            ...(stagingPath !== undefined && { stagingPath }),
           },
         }),
       },
@@ -106,16 +119,27 @@ async function placeAnew(
     deps,
     context,
   );
-  if (group !== undefined && !readonly && plan.is === 'mounts') await tellOfGroup(volume, group, path, deps);
+  if (group !== undefined && !readonly && plan.is === 'mounts') {
+    await tellOfGroup(volume, { group, shown: group }, path, deps);
+  }
   return record;
 }
 
 /** One mount is whole or not there; of several some may be missing. */
 function adoptable(plan: PublishPlan): Adoptable | undefined {
-  if (plan.is === 'device') return { type: 'device', state: 'done' };
-  if (plan.is === 'nested') return { type: plan.cover.type, state: 'waiting' };
-  const [only, ...others] = plan.mounts;
-  return only && others.length === 0 ? { type: only.type, state: 'done' } : undefined;
+  switch (plan.is) {
+    case 'device':
+      return { type: 'device', state: 'done' };
+    case 'nested':
+      return { type: plan.cover.type, state: 'waiting' };
+    // Or the volume itself, by now.
+    case 'placeholder':
+      return { type: 'auto', state: (shown) => (isPlaceholder(shown) ? 'waiting' : 'done') };
+    case 'mounts': {
+      const [only, ...others] = plan.mounts;
+      return only && others.length === 0 ? { type: only.type, state: 'done' } : undefined;
+    }
+  }
 }
 
 function shapeOf(volume: Volume, plan: PublishPlan): NonNullable<VolumeRecord['shape']> {
@@ -131,7 +155,7 @@ async function completeOrWait(record: VolumeRecord, { pod }: Volume, deps: NodeD
     return;
   }
   try {
-    await complete(record, undefined, deps);
+    await deps.completions.now(record, undefined);
   } catch (error) {
     // The cover stays at the target: kubelet comes back, or unpublishes.
     if (error instanceof MountError)
@@ -142,30 +166,21 @@ async function completeOrWait(record: VolumeRecord, { pod }: Volume, deps: NodeD
   }
 }
 
-/**
- * What a volume may have, and whose ids it is shown with, is the pod's in whose directory kubelet wants it, whoever the
- * context says it is: without podInfoOnMount it is the author's to say, who cannot know the uid that his pod will have.
- */
-function requirePodOfTarget(
-  { pod, idmap }: Volume,
-  path: string,
-  { kubeletDir }: Pick<NodeDependencies, 'kubeletDir'>,
-): void {
-  const needsPod = idmap.is === 'pod';
+/** The mapping must be that of the pod whose directory the target lies in, whoever the context says it is. */
+function requirePodOfTarget({ pod }: Volume, path: string, { kubeletDir }: NodeDependencies): void {
   if (pod === undefined) {
-    if (!needsPod) return;
     throw new NodeError(
       'pod-unknown',
-      'idmap: pod needs to know the pod, and the request names none; set podInfoOnMount: true in the CSIDriver object',
+      'the volume needs to know the pod, and the request names none; set podInfoOnMount: true in the CSIDriver object',
     );
   }
   const uid = podUidOfTarget(kubeletDir, path);
-  // A block volume has its place outside of the pods' directories.
-  if (uid === pod.uid || (uid === undefined && !needsPod)) return;
-  throw new NodeError(
-    'invalid-field',
-    `target_path ${path} is not in the directory of pod ${pod.uid}, which the volume context names`,
-  );
+  if (uid !== pod.uid) {
+    throw new NodeError(
+      'invalid-field',
+      `target_path ${path} is not in the directory of pod ${pod.uid}, which the volume context names`,
+    );
+  }
 }
 
 /** CSI: FAILED_PRECONDITION when STAGE_UNSTAGE_VOLUME is advertised and no staging path was given. */

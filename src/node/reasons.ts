@@ -34,6 +34,7 @@ export type RequestReason =
   | 'volume-not-found'
   | 'pod-unknown'
   | 'pod-user-namespace'
+  | 'nri-unavailable'
   | 'out-of-range'
   | 'unseen-mounts'
   | 'state-not-writable'
@@ -135,6 +136,14 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     meaning: 'The volume has an ID mapping of its own, and its pod has, or may have, a user namespace.',
     remedy:
       'Remove the mapping or use `idmap: pod`; or let the driver ask the API server about pods; see docs/user-namespaces.md.',
+  },
+  'nri-unavailable': {
+    code: 'UNAVAILABLE',
+    retryable: true,
+    meaning:
+      "The volume needs the container runtime's Node Resource Interface (`--user-namespaces nri`), and the runtime has not registered the driver there.",
+    remedy:
+      'The message says why. Switch NRI on in the runtime, check --nri-socket, or use `--user-namespaces auto`.',
   },
   'unseen-mounts': {
     code: 'UNAVAILABLE',

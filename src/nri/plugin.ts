@@ -39,9 +39,10 @@ export function keepConnected(options: PluginOptions): RunningPlugin {
   let because = 'not tried yet';
   let lostAt: number | undefined;
 
-  /** A line for each reason, not for each try. */
+  /** A line for each reason, not for each try. Many nodes have no NRI, which is no reason to worry. */
   const fail = (why: string) => {
-    if (why !== because) log.warn('not registered with the container runtime', { socket: socketPath, why });
+    const say = lostAt === undefined ? log.info : log.warn;
+    if (why !== because) say('not registered with the container runtime', { socket: socketPath, why });
     because = why;
   };
 

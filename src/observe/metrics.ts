@@ -58,6 +58,19 @@ export const METRICS = {
     help: 'Volumes published for pods with a user namespace of their own',
     labels: { path: 'how the pod gets its owners: `plain` (by the runtime), `nri`, `nested`' },
   },
+  csi_idmap_nri_registered: {
+    type: 'gauge',
+    help: 'Whether the container runtime calls the driver as an NRI plugin: 1 or 0; absent with --user-namespaces nested',
+    labels: {},
+  },
+  csi_idmap_nri_requests_total: {
+    type: 'counter',
+    help: 'Sandboxes and containers about which the container runtime asked the driver, of pods with a volume that waits for that',
+    labels: {
+      request: '`RunPodSandbox`, `CreateContainer`',
+      outcome: '`served`, or `failed`: the runtime was told not to go on, and kubelet tries again',
+    },
+  },
   csi_idmap_userns_record_waits_total: {
     type: 'counter',
     help: "Waits for kubelet's record of a pod's user namespace",

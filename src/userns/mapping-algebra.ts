@@ -93,6 +93,37 @@ export function composeMappings(first: IdMapping, second: IdMapping): IdMapping 
   return composed;
 }
 
+/** The same of users and of groups. @throws MappingError */
+export function composeUserMappings(first: UserMapping, second: UserMapping): UserMapping {
+  return { uid: composeMappings(first.uid, second.uid), gid: composeMappings(first.gid, second.gid) };
+}
+
+/**
+ * The same, and root of the host as an id that is not mapped otherwise. Where root is shown as nobody, the kernel does not
+ * let it make anything (EOVERFLOW), and kubelet makes the directories of subPaths as root of the host.
+ * @throws MappingError
+ */
+export function withHostRoot({ uid, gid }: UserMapping): UserMapping {
+  return { uid: withRoot(uid), gid: withRoot(gid) };
+}
+
+function withRoot(mapping: IdMapping): IdMapping {
+  if (mapping.some(({ host }) => host === 0)) return mapping;
+  const more = [...mapping, { container: largestUnmapped(mapping), host: 0, size: 1 }];
+  expectWithinLimits(more, `${formatIdMapping(mapping)} and root of the host`);
+  return more;
+}
+
+function largestUnmapped(mapping: IdMapping): number {
+  let id = MAX_ID;
+  for (const { container, size } of mapping.toSorted((a, b) => b.container - a.container)) {
+    if (container + size <= id) break;
+    id = container - 1;
+  }
+  if (id < 0) throw new MappingError(`${formatIdMapping(mapping)} maps all ids there are`);
+  return id;
+}
+
 /** The ids that `inner` shows and `outer` knows, as one extent. */
 function overlapOf(inner: IdExtent, outer: IdExtent): IdExtent[] {
   const from = Math.max(inner.host, outer.container);

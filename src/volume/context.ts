@@ -156,7 +156,7 @@ function idmapOf(get: Get): Idmap {
   if (nestedDir !== undefined && word !== 'pod') {
     throw new VolumeError('nestedDir', 'has no meaning without idmap: pod; remove it, or add idmap: pod');
   }
-  if (word === 'pod') return { is: 'pod', nestedDir: nestedDir ?? 'data' };
+  if (word === 'pod') return { is: 'pod', nestedDir };
   if (maps !== undefined) return { is: 'explicit', uidmap: maps[0], gidmap: maps[1] };
   return owner === undefined ? { is: 'none' } : { is: 'owner', ...owner };
 }

@@ -35,8 +35,8 @@ export type Idmap =
   | { readonly is: 'explicit'; readonly uidmap: string; readonly gidmap: string }
   /** The source's root owner is shown as this one, and the reverse. */
   | { readonly is: 'owner'; readonly uid: number; readonly gid: number | undefined }
-  /** Those of the pod's own user namespace; `nestedDir` is the name below the target where it has to be nested. */
-  | { readonly is: 'pod'; readonly nestedDir: string };
+  /** Those of the pod's own user namespace; `nestedDir`: it is to be nested, in a directory of this name. */
+  | { readonly is: 'pod'; readonly nestedDir: string | undefined };
 
 export interface PodInfo {
   readonly name: string;

@@ -97,10 +97,11 @@ function tmpfsOptions({ sizeLimit }: PartTerms, { ownership }: Making): string[]
  */
 function fuseOptions({ helper }: FuseVolume, ownership: Ownership): string[] {
   const { idmap, podMapping } = ownership;
+  const hasOwn = idmap.is === 'explicit' || idmap.is === 'owner';
   const said =
-    idmap.is === 'pod' && podMapping !== undefined
-      ? (mappingOptionsFor(helper, podMapping)?.options ?? [])
-      : idmapOptions({ ...ownership, group: undefined });
+    podMapping === undefined || hasOwn
+      ? idmapOptions({ ...ownership, group: undefined })
+      : (mappingOptionsFor(helper, podMapping)?.options ?? []);
   return ['allow_other', 'default_permissions', ...said];
 }
 
@@ -114,6 +115,6 @@ function layerOptions({ lowerdir, writable }: OverlayVolume, { ownership, layer 
   const dirs = [`upperdir=${escapeLayer(upper.upperdir)}`, `workdir=${escapeLayer(upper.workdir)}`];
   // The root that is seen is the upper layer's: a group is given to that, not shown.
   const maps = idmapOptions({ ...ownership, group: undefined });
-  const isPods = ownership.idmap.is === 'pod' && ownership.podMapping !== undefined;
-  return [lower, ...dirs, ...maps, ...(writable.is === 'persistent' && isPods ? ['idmapupper'] : [])];
+  const isPods = writable.is === 'persistent' && ownership.podMapping !== undefined;
+  return [lower, ...dirs, ...maps, ...(isPods ? ['idmapupper'] : [])];
 }

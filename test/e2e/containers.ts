@@ -3,17 +3,30 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import type { ContainerOutcome, ContainerSpec, ContainerVolume, Runtime } from '../support/container.ts';
+import type {
+  ContainerOutcome,
+  ContainerSpec,
+  ContainerVolume,
+  OciConfig,
+  Runtime,
+} from '../support/container.ts';
 import { eventually } from '../support/fixtures.ts';
+import type { NriHost, PodOfRuntime } from '../support/nri-host.ts';
 import { startApiServer, TOKEN } from '../unit/kubernetes/api-server.ts';
 import { type Answer, type NodeRecord, startNode, type TestNode } from './node.ts';
 import { type Pod as KubeletPod, POD_MAPPING, podOn } from './pod.ts';
 import { startPluginBelow } from './serve.ts';
-import { type Context, capability, groupCapability, volumeOn } from './volume.ts';
+import { type Context, capability, groupCapability, type Volume, volumeOn } from './volume.ts';
 
 export interface PodSpec {
   readonly hostUsers: boolean;
   readonly fsGroup?: number;
+  /** Of the pod, with hostUsers: false. */
+  readonly mapping?: string;
+  /** Of the sandbox, as the runtime tells it. */
+  readonly pid?: number;
+  /** False: the API server does not answer for it. */
+  readonly known?: boolean;
   /** Kubelet writes its record of the user namespace before the container comes (default), or only with record(). */
   readonly recorded?: boolean;
 }
@@ -23,11 +36,19 @@ export interface VolumeOfPod {
   readonly inline?: boolean;
   /** `readOnly` of the pod's volume: of the request, and of the container's mount. */
   readonly readOnly?: boolean;
+  /** One that is staged already, for several pods. */
+  readonly volume?: Volume;
 }
 
 export interface Pod extends AsyncDisposable {
+  readonly kubelet: KubeletPod;
+  readonly volume: Volume;
+  /** Of its volume. */
+  readonly target: string;
   /** Writes kubelet's record of the user namespace. */
   record(): void;
+  /** As the runtime: the record is there, and the network. Without NRI nobody is told. What it fails with. */
+  sandbox(): Promise<string | undefined>;
   /** Waits for a nested volume to be there. */
   completed(): Promise<void>;
   /** Runs a container with the volume at /v. */
@@ -40,6 +61,13 @@ export interface ContainerOfPod extends Pick<ContainerSpec, 'script' | 'uid' | '
   readonly more?: readonly ContainerVolume[];
 }
 
+export interface PodNodeOptions {
+  /** Of the plugin. */
+  readonly flags?: readonly string[];
+  /** The runtime's side of NRI, as it is when a sandbox or container is made. */
+  readonly nri?: () => NriHost;
+}
+
 export interface PodNode extends AsyncDisposable {
   readonly node: TestNode;
   /** Reasons of the Events that the driver has sent. */
@@ -48,7 +76,7 @@ export interface PodNode extends AsyncDisposable {
   pod(runtime: Runtime, spec: PodSpec, volume: VolumeOfPod): Promise<Pod>;
 }
 
-export async function startPodNode(): Promise<PodNode> {
+export async function startPodNode({ flags = [], nri }: PodNodeOptions = {}): Promise<PodNode> {
   await using making = new AsyncDisposableStack();
   const api = making.use(await startApiServer());
   const pods = new Map<string, { uid: string; hostUsers: boolean }>();
@@ -67,7 +95,7 @@ export async function startPodNode(): Promise<PodNode> {
       start: (directory) => {
         const kubeconfig = join(directory, 'kubeconfig');
         writeFileSync(kubeconfig, kubeconfigOf(api.port, api.certificate));
-        return startPluginBelow(['env', `KUBECONFIG=${kubeconfig}`], directory);
+        return startPluginBelow(['env', `KUBECONFIG=${kubeconfig}`], directory, flags);
       },
     }),
   );
@@ -79,8 +107,8 @@ export async function startPodNode(): Promise<PodNode> {
     async pod(runtime, spec, volume) {
       const name = `pod-${++count}`;
       const pod = podOn(node, name);
-      pods.set(name, { uid: pod.uid, hostUsers: spec.hostUsers });
-      return startPod({ node, runtime, pod }, spec, volume);
+      if (spec.known !== false) pods.set(name, { uid: pod.uid, hostUsers: spec.hostUsers });
+      return startPod({ node, runtime, pod, nri }, spec, volume);
     },
     [Symbol.asyncDispose]: () => made.disposeAsync(),
   };
@@ -90,19 +118,22 @@ interface On {
   readonly node: TestNode;
   readonly runtime: Runtime;
   readonly pod: KubeletPod;
+  readonly nri: PodNodeOptions['nri'];
 }
 
 async function startPod(
-  { node, runtime, pod }: On,
-  { hostUsers, fsGroup, recorded = true }: PodSpec,
-  { context, inline = false, readOnly = false }: VolumeOfPod,
+  { node, runtime, pod, nri }: On,
+  { hostUsers, fsGroup, recorded = nri === undefined, mapping = POD_MAPPING, pid }: PodSpec,
+  { context, inline = false, readOnly = false, volume: shared }: VolumeOfPod,
 ): Promise<Pod> {
   await using making = new AsyncDisposableStack();
   making.use(pod);
-  const volume = making.use(volumeOn(node, { context, inline }));
-  const volumeCapability = fsGroup === undefined ? capability() : groupCapability(String(fsGroup));
+  const volume = shared ?? making.use(volumeOn(node, { context, inline }));
+  const mode = shared === undefined ? 'SINGLE_NODE_WRITER' : 'MULTI_NODE_MULTI_WRITER';
+  const volumeCapability = fsGroup === undefined ? capability(mode) : groupCapability(String(fsGroup), mode);
   const targetPath = pod.targetOf('data');
-  if (!inline) expectOk(await volume.stage({ volumeCapability }));
+  if (shared !== undefined) making.defer(async () => expectOk(await volume.unpublish({ targetPath })));
+  if (!inline && shared === undefined) expectOk(await volume.stage({ volumeCapability }));
   const volumeContext = { ...volume.context, ...pod.info };
   const request = { targetPath, readonly: readOnly, volumeCapability, volumeContext };
   expectOk(await volume.publish(request));
@@ -112,22 +143,47 @@ async function startPod(
   };
   const completed = () => eventually('the volume is complete', () => !node.records().some(isWaiting));
   if (!hostUsers && recorded) {
-    pod.record();
+    pod.record(mapping);
     await completed();
   }
+  const ofRuntime: PodOfRuntime = {
+    ...{ id: `sandbox-of-${pod.uid}`, name: pod.name, uid: pod.uid, namespace: 'default' },
+    ...(pid !== undefined && { pid }),
+    linux: { namespaces: ['network', ...(hostUsers ? [] : ['user'])].map((type) => ({ type })) },
+  };
   const made = making.move();
+  let containers = 0;
   return {
-    record: () => pod.record(),
+    ...{ kubelet: pod, volume, target: targetPath },
+    record: () => pod.record(mapping),
+    async sandbox() {
+      if (!hostUsers) pod.record(mapping);
+      return (await nri?.().runPodSandbox(ofRuntime))?.error;
+    },
     completed,
     run: ({ mount = {}, more = [], ...container }) =>
       runtime.run({
         ...container,
-        ...(!hostUsers && { mapping: POD_MAPPING }),
+        ...(!hostUsers && { mapping }),
+        ...(nri && { adjust: (config) => adjusted(config, nri(), ofRuntime, ++containers) }),
         ...(fsGroup !== undefined && { groups: [fsGroup] }),
         volumes: [{ source: targetPath, destination: '/v', readOnly, ...mount }, ...more],
       }),
     [Symbol.asyncDispose]: () => made.disposeAsync(),
   };
+}
+
+/** @throws Error with what the plugins of the runtime fail the container */
+async function adjusted(
+  config: OciConfig,
+  host: NriHost,
+  pod: PodOfRuntime,
+  number: number,
+): Promise<OciConfig> {
+  const container = { id: `${pod.id}-${number}`, pod_sandbox_id: pod.id, name: `container-${number}` };
+  const { error, spec } = await host.createContainer(pod, container, config);
+  if (error !== undefined || spec === undefined) throw new Error(`CreateContainer: ${error}`);
+  return spec;
 }
 
 function expectOk({ code, message }: Answer): void {

@@ -241,7 +241,7 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
     const { pod, target } = await publish(stack, overlay());
     pod.record('0:1000:5');
     await eventually('it is reported', () =>
-      node.plugin.log.some(({ text }) => text.includes('a nested volume')),
+      node.plugin.log.some(({ text }) => text.includes('a volume that waited')),
     );
     expect(mountsAt(join(target, 'data'))).to.deep.equal([]);
     expect(lstatSync(join(target, 'data')).isDirectory()).to.equal(true);

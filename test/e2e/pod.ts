@@ -7,6 +7,7 @@ import type { Context } from './volume.ts';
 
 export interface Pod extends Disposable {
   readonly uid: string;
+  readonly name: string;
   /** What kubelet adds to the context of its volumes (podInfoOnMount). */
   readonly info: Context;
   /** Where it has a volume; the parent is made. */
@@ -27,6 +28,7 @@ export function podOn(node: TestNode, name = 'pod'): Pod {
   const end = () => rmSync(directory, { recursive: true, force: true });
   return {
     uid,
+    name,
     info: {
       'csi.storage.k8s.io/pod.name': name,
       'csi.storage.k8s.io/pod.namespace': 'default',

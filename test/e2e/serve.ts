@@ -43,8 +43,12 @@ export function serve(flags: readonly string[], wrapper: readonly string[] = [])
 const START_MS = 15_000;
 
 /** The plugin, served below a wrapper such as `unshare --mount`, which must exec it. */
-export async function startPluginBelow(wrapper: readonly string[], directory: string): Promise<Plugin> {
-  const { child, said, ended } = serve(flagsOf(directory), wrapper);
+export async function startPluginBelow(
+  wrapper: readonly string[],
+  directory: string,
+  flags: readonly string[] = [],
+): Promise<Plugin> {
+  const { child, said, ended } = serve([...flagsOf(directory), ...flags], wrapper);
   const socket = join(directory, 'csi.sock');
   const end = (signal: NodeJS.Signals) => {
     child.kill(signal);

@@ -23,6 +23,18 @@ export interface ContainerSpec {
   readonly groups?: readonly number[];
   /** What busybox's shell runs. */
   readonly script: string;
+  /** What the runtime above runc makes of its OCI configuration: plugins of its have a say. */
+  readonly adjust?: (config: OciConfig) => Promise<OciConfig>;
+}
+
+export interface OciConfig {
+  readonly mounts: readonly {
+    readonly destination: string;
+    readonly type?: string;
+    readonly source?: string;
+    readonly options?: readonly string[];
+  }[];
+  readonly [other: string]: unknown;
 }
 
 export type ContainerOutcome =

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import type { OciConfig } from './container.ts';
 import { eventually } from './fixtures.ts';
 import { goProgram } from './go-tool.ts';
 
@@ -24,18 +25,13 @@ export interface ContainerOfRuntime {
 }
 
 /** Of an OCI spec. */
-export interface MountOfSpec {
-  readonly destination: string;
-  readonly type?: string;
-  readonly source?: string;
-  readonly options?: readonly string[];
+export type MountOfSpec = OciConfig['mounts'][number] & {
   readonly uidMappings?: unknown;
   readonly gidMappings?: unknown;
-}
+};
 
-export interface Spec {
+export interface Spec extends OciConfig {
   readonly mounts: readonly MountOfSpec[];
-  readonly [other: string]: unknown;
 }
 
 export interface Reply {

@@ -16,6 +16,7 @@ import {
   type ContainerSpec,
   type ContainerVolume,
   makeRoot,
+  type OciConfig,
   type Runtime,
 } from './container.ts';
 import { type TemporaryDirectory, temporaryDirectory } from './fixtures.ts';
@@ -49,7 +50,8 @@ async function runContainer(
   const bundle = place.at(spec.name);
   const log = join(bundle, 'log');
   makeRoot(join(bundle, 'rootfs'), spec);
-  writeFileSync(join(bundle, 'config.json'), JSON.stringify(configOf(spec)));
+  const config = configOf(spec);
+  writeFileSync(join(bundle, 'config.json'), JSON.stringify((await spec.adjust?.(config)) ?? config));
   // Its state, too, must lie where the container's root can walk.
   const global = ['--root', place.at('state'), '--log', log, '--log-format', 'json'];
   try {
@@ -64,7 +66,7 @@ async function runContainer(
 
 const idOf = ({ name }: Named): string => `csi-driver-idmap-${name}`;
 
-function configOf(spec: Named): unknown {
+function configOf(spec: Named): OciConfig {
   const { volumes, mapping, uid = 0, gid = uid, groups = [], script } = spec;
   const ids = mapping === undefined ? undefined : [mappingOf(mapping)];
   return {
@@ -98,7 +100,7 @@ function configOf(spec: Named): unknown {
   };
 }
 
-function bindOf(volume: ContainerVolume, ids: readonly IdMapping[] | undefined): unknown {
+function bindOf(volume: ContainerVolume, ids: readonly IdMapping[] | undefined): OciConfig['mounts'][number] {
   const { source, destination, readOnly = false, mountPropagation = 'None' } = volume;
   const propagation = { None: 'rprivate', HostToContainer: 'rslave' }[mountPropagation];
   return {

@@ -7,7 +7,7 @@ import { DEFAULT_POLICY } from '../../src/policy/default.ts';
 import { parseIdMapping } from '../../src/userns/mapping.ts';
 import { readVolumeContext, type VolumeContext } from '../../src/volume/context.ts';
 import { KEYS, MOUNTS_KEY } from '../../src/volume/keys.ts';
-import { layerWanted, planCompletion, planPublish } from '../../src/volume/publish.ts';
+import { isNested, layerWanted, planMounts, planPublish } from '../../src/volume/publish.ts';
 import { planStage } from '../../src/volume/stage.ts';
 import type { Volume } from '../../src/volume/volume.ts';
 import { INLINE, PUBLICATION, planned, TERMS } from './volume/volumes.ts';
@@ -125,12 +125,14 @@ function mountsOf({ volume, readonly, readOnlyMode, pod }: Use) {
   const group = pod.securityContext?.fsGroup;
   const staged = planStage(volume, { terms: TERMS, group, readOnly: readOnlyMode }).mounts;
   const stagingPath = volume.inline ? undefined : '/staging';
-  const publication = { ...PUBLICATION, stagingPath, readonly, readOnlyMode, group };
+  const cover = isNested(volume) ? ('nested' as const) : undefined;
+  const publication = { ...PUBLICATION, stagingPath, readonly, readOnlyMode, group, cover };
   const layer = layerWanted(volume, publication) && { upperdir: '/layer/upper', workdir: '/layer/work' };
   const plan = planPublish(volume, publication, layer);
   if (plan.is === 'device') return [];
   if (plan.is === 'mounts') return [...staged, ...plan.mounts];
-  return [...staged, plan.cover, ...planCompletion(volume, publication, POD, layer)];
+  const covers = plan.is === 'nested' ? [plan.cover] : [];
+  return [...staged, ...covers, ...planMounts(volume, publication, { layer, podMapping: POD })];
 }
 
 interface Schema {

@@ -72,16 +72,27 @@ describeEngines('a root shown as somebody else', (bench) => {
     await bench.unmount(place.at('target'));
   });
 
+  it('takes the place of who is shown so, where the mapping leaves it without an id', async () => {
+    using place = mountPlace();
+    writeSource(place.at('source'));
+    const mapping = ['uidmap=0:100000:1000', 'gidmap=0:100000:1000'];
+    const options = [...mapping, 'rootuid=100007', 'rootgid=100008'];
+    await bench.mount(bindOf(place.at('source'), ...options), place.at('target'));
+    const shown = ['', 'third'].map((name) => ownerOf(place.at('target', name)));
+    expect(shown).to.deep.equal(['100007:100008', '65534:65534']);
+    await bench.unmount(place.at('target'));
+  });
+
   it('needs an id in that mapping', async () => {
     using place = mountPlace();
     writeSource(place.at('source'));
-    const options = ['uidmap=0:0:1000', 'gidmap=0:0:65536', 'rootuid=5', 'rootgid=6'];
+    const options = ['uidmap=0:0:1000', 'gidmap=0:0:65536', 'rootuid=5000', 'rootgid=6'];
     const error = await failureOf(bench.mount(bindOf(place.at('source'), ...options), place.at('target')), {
       reason: 'invalid-mount',
       rolledBack: true,
     });
     expect(error.message).to.equal(
-      'rootuid=5: the root of the source has uid 1000, which uidmap=0:0:1000 does not map; map it too, or leave rootuid out',
+      'rootuid=5000: the root of the source has uid 1000, which uidmap=0:0:1000 does not map, and nothing is shown as 5000; map it too, or leave rootuid out',
     );
     expect(readdirSync(place.path)).to.deep.equal(['source']);
   });

@@ -44,10 +44,27 @@ describe('showRootAs', () => {
     expect(showRootAs({ uid: 7, gid: 8 }, { ...NOBODY, uid: 100 }, mapping)).to.equal(mapping);
   });
 
-  it('is refused for a root that the mapping leaves without an id', () => {
+  it('puts a root that the mapping leaves without an id in the place of who is shown so', () => {
+    fc.assert(
+      fc.property(anyMapping, anyId, fc.constantFrom(...IDS), (mapping, owner, inItsPlace) => {
+        const as = shownId(mapping, inItsPlace);
+        fc.pre(as !== undefined && shownId(mapping, owner) === undefined);
+        const both = { uid: mapping, gid: mapping };
+        const { uid = [] } = showRootAs({ uid: owner, gid: 0 }, { ...NOBODY, uid: as }, both) ?? {};
+        expect([shownId(uid, owner), shownId(uid, inItsPlace)]).to.deep.equal([as, undefined]);
+        const others = IDS.filter((id) => id !== owner && id !== inItsPlace);
+        for (const id of others) expect(shownId(uid, id)).to.equal(shownId(mapping, id));
+      }),
+    );
+  });
+
+  it('is refused for a root that the mapping leaves without an id, where nobody is shown so', () => {
     const mapping = { uid: read('0:100:5'), gid: read('0:200:5') };
     expect(() => showRootAs({ uid: 0, gid: 5 }, { uid: 1, gid: 2 }, mapping))
-      .to.throw(MountError, 'rootgid=2: the root of the source has gid 5, which gidmap=0:200:5 does not map')
+      .to.throw(
+        MountError,
+        'rootgid=2: the root of the source has gid 5, which gidmap=0:200:5 does not map, and nothing is shown as 2',
+      )
       .with.property('reason', 'invalid-mount');
   });
 });

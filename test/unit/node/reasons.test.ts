@@ -35,6 +35,7 @@ const CODES: Readonly<Record<Reason, keyof typeof Code>> = {
   'fuse-host-version': 'FAILED_PRECONDITION',
   'pod-unknown': 'INVALID_ARGUMENT',
   'pod-user-namespace': 'FAILED_PRECONDITION',
+  'nri-unavailable': 'UNAVAILABLE',
   'out-of-range': 'OUT_OF_RANGE',
   'unseen-mounts': 'UNAVAILABLE',
   'state-not-writable': 'UNAVAILABLE',

@@ -14,11 +14,13 @@ import {
 import {
   canonicalText,
   composeMappings,
+  composeUserMappings,
   identityMapping,
   invertMapping,
   isIdentity,
   mergeExtents,
   swapMapping,
+  withHostRoot,
 } from '../../../src/userns/mapping-algebra.ts';
 import { anyMapping, IDS, LARGEST, read, tableOf } from './mappings.ts';
 
@@ -254,3 +256,49 @@ const sameTable = (a: IdMapping, b: IdMapping): boolean => {
   const table = tableOf(a);
   return table.size === other.size && [...table].every(([disk, shown]) => other.get(disk) === shown);
 };
+
+describe('composeUserMappings', () => {
+  it('composes users with users, and groups with groups', () => {
+    fc.assert(
+      fc.property(anyMapping, anyMapping, anyMapping, anyMapping, (uid, gid, u, g) => {
+        fc.pre(!apart(uid, u) && !apart(gid, g));
+        expect(composeUserMappings({ uid, gid }, { uid: u, gid: g })).to.deep.equal({
+          uid: composeMappings(uid, u),
+          gid: composeMappings(gid, g),
+        });
+      }),
+    );
+  });
+});
+
+describe('withHostRoot', () => {
+  const withRoot = (mapping: IdMapping) => withHostRoot({ uid: mapping, gid: mapping }).uid;
+
+  it('leaves every id as it is, and shows one that was nobody as root of the host', () => {
+    fc.assert(
+      fc.property(anyMapping, (mapping) => {
+        const more = withRoot(mapping);
+        for (const id of tableOf(mapping).keys()) expect(shownId(more, id)).to.equal(shownId(mapping, id));
+        const roots = [...tableOf(more)].filter(([, shown]) => shown === 0);
+        expect(roots).to.have.length(1);
+        expect(more.length - mapping.length).to.equal([...tableOf(mapping).values()].includes(0) ? 0 : 1);
+        expect(parseIdMapping(formatIdMapping(more), 'uidmap')).to.deep.equal(more);
+      }),
+    );
+  });
+
+  it('takes the largest id that is free', () => {
+    expect(formatIdMapping(withRoot(read('0:65536:65536')))).to.equal(`0:65536:65536,${LAST}:0:1`);
+    expect(formatIdMapping(withRoot(read(`${LAST - 1}:5:2,7:8:1`)))).to.match(
+      new RegExp(`,${LAST - 2}:0:1$`),
+    );
+    expect(formatIdMapping(withRoot(read(`${LAST}:5:1,${LAST - 4}:7:2`)))).to.match(
+      new RegExp(`,${LAST - 1}:0:1$`),
+    );
+  });
+
+  it('is refused where there is no room for one more extent', () => {
+    const many = Array.from({ length: 340 }, (_, i) => ({ container: 2 * i, host: 2 * i + 1, size: 1 }));
+    expect(() => withRoot(many)).to.throw(MappingError, /and root of the host: 341 extents/);
+  });
+});

@@ -119,7 +119,7 @@ describe('readVolumeContext', () => {
     [
       'idmap: pod, below data by default',
       { ...OVERLAY, idmap: 'pod' },
-      { ...overlay, idmap: { is: 'pod', nestedDir: 'data' } },
+      { ...overlay, idmap: { is: 'pod', nestedDir: undefined } },
     ],
     [
       'idmap: pod, below a name',

@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { parseIdMapping, type UserMapping } from '../../../src/userns/mapping.ts';
+import { VolumeError } from '../../../src/volume/errors.ts';
 import {
   freshRoot,
   idmapOptions,
@@ -19,10 +20,10 @@ const mappingOf = (uid: string, gid: string): UserMapping => ({
 const POD = mappingOf('0:65536:65536', '0:131072:65536');
 const IDMAPS = {
   none: { is: 'none' },
-  explicit: { is: 'explicit', uidmap: '0:100000:1000', gidmap: '0:200000:1000' },
+  explicit: { is: 'explicit', uidmap: '0:10000:1000', gidmap: '0:20000:1000' },
   owner: { is: 'owner', uid: 1000, gid: undefined },
   'owner and group': { is: 'owner', uid: 1000, gid: 2000 },
-  pod: { is: 'pod', nestedDir: 'data' },
+  pod: { is: 'pod', nestedDir: undefined },
 } as const satisfies Readonly<Record<string, Idmap>>;
 type Name = keyof typeof IDMAPS;
 
@@ -33,8 +34,10 @@ const owned = (name: Name, more: Partial<Ownership> = {}): Ownership => ({
   ...more,
 });
 
-const EXPLICIT = ['uidmap=0:100000:1000', 'gidmap=0:200000:1000'];
-const PODS = ['uidmap=0:65536:65536', 'gidmap=0:131072:65536'];
+const EXPLICIT = ['uidmap=0:10000:1000', 'gidmap=0:20000:1000'];
+const EXPLICIT_IN_POD = ['uidmap=0:75536:1000,4294967294:0:1', 'gidmap=0:151072:1000,4294967294:0:1'];
+/** And root of the host, that it can make directories there, as the last id there is. */
+const PODS = ['uidmap=0:65536:65536,4294967294:0:1', 'gidmap=0:131072:65536,4294967294:0:1'];
 
 describe('the options of a view', () => {
   const rows: readonly (readonly [name: Name, group: number | undefined, podMapping: boolean, string[]])[] = [
@@ -51,6 +54,13 @@ describe('the options of a view', () => {
     ['pod', 7, true, [...PODS, 'rootgid=131079']],
     // A group that the pod does not have cannot be shown to it.
     ['pod', 70_000, true, PODS],
+    ['none', undefined, true, PODS],
+    ['none', 7, true, [...PODS, 'rootgid=131079']],
+    ['explicit', undefined, true, EXPLICIT_IN_POD],
+    ['explicit', 7, true, [...EXPLICIT_IN_POD, 'rootgid=131079']],
+    ['owner', undefined, true, [...PODS, 'rootuid=66536']],
+    ['owner and group', undefined, true, [...PODS, 'rootuid=66536', 'rootgid=133072']],
+    ['owner and group', 7, true, [...PODS, 'rootuid=66536', 'rootgid=131079']],
     // On the host, or where the runtime maps.
     ['pod', undefined, false, []],
     ['pod', 7, false, ['rootgid=7']],
@@ -62,6 +72,18 @@ describe('the options of a view', () => {
       expect(idmapOptions(ownership)).to.deep.equal(options);
     });
   }
+
+  it('are refused where the pod has none of the ids', () => {
+    const far: Idmap = { is: 'explicit', uidmap: '0:100000:1000', gidmap: '0:100000:1000' };
+    const inPod = (idmap: Idmap) => () => idmapOptions({ ...owned('none', { podMapping: POD }), idmap });
+    expect(inPod(far)).to.throw(VolumeError, /^uidmap: and gidmap show none of the ids that the pod has/);
+    for (const owner of [
+      { uid: 65_536, gid: undefined },
+      { uid: 0, gid: 65_536 },
+    ]) {
+      expect(inPod({ is: 'owner', ...owner })).to.throw(VolumeError, /^owner: 65536 is none of the ids/);
+    }
+  });
 
   it('are none for a pod whose runtime maps', () => {
     for (const name of Object.keys(IDMAPS) as Name[]) {
@@ -94,8 +116,13 @@ describe('the root of an ephemeral writable layer', () => {
   const rows: readonly (readonly [Name, Partial<Ownership>, uid: number, gid: number])[] = [
     ['none', {}, 5, 6],
     ['none', { group: 7 }, 5, 7],
-    ['explicit', {}, 100_005, 200_006],
-    ['explicit', { group: 7 }, 100_005, 7],
+    ['explicit', {}, 10_005, 20_006],
+    ['explicit', { group: 7 }, 10_005, 7],
+    ['explicit', { podMapping: POD }, 75_541, 151_078],
+    ['explicit', { group: 7, podMapping: POD }, 75_541, 131_079],
+    ['owner', { podMapping: POD }, 66_536, 131_078],
+    ['owner and group', { podMapping: POD }, 66_536, 133_072],
+    ['none', { podMapping: POD }, 65_541, 131_078],
     ['owner', {}, 1000, 6],
     ['owner', { group: 7 }, 1000, 7],
     ['owner and group', {}, 1000, 2000],
@@ -114,17 +141,18 @@ describe('the root of an ephemeral writable layer', () => {
 
   it('of an owner that the mapping does not have belongs to its root, never to nobody', () => {
     const nobody = { uid: 65_534, gid: 65_534, mode: 0o700 };
-    expect(layerRoot(owned('explicit'), nobody)).to.include({ uid: 100_000, gid: 200_000 });
+    expect(layerRoot(owned('explicit'), nobody)).to.include({ uid: 10_000, gid: 20_000 });
     const withoutRoot: Idmap = { is: 'explicit', uidmap: '1:501:1', gidmap: '2:502:1' };
     expect(layerRoot({ ...owned('none'), idmap: withoutRoot }, nobody)).to.include({ uid: 501, gid: 502 });
   });
 
   it('of a pod is always one of the ids that the pod has', () => {
     const id = fc.nat(2 ** 32 - 2);
+    const name = fc.constantFrom(...(Object.keys(IDMAPS) as Name[]));
     const root = fc.record({ uid: id, gid: id, mode: fc.constantFrom(0o755, 0o700) });
     fc.assert(
-      fc.property(root, fc.option(id, { nil: undefined }), (lower, group) => {
-        const { uid, gid } = layerRoot(owned('pod', { group, podMapping: POD }), lower);
+      fc.property(name, root, fc.option(id, { nil: undefined }), (name, lower, group) => {
+        const { uid, gid } = layerRoot(owned(name, { group, podMapping: POD }), lower);
         expect(uid).to.be.within(65_536, 65_536 + 65_535);
         expect(gid).to.be.within(131_072, 131_072 + 65_535);
       }),

@@ -3,10 +3,13 @@ import { expect } from 'chai';
 import { parseIdMapping } from '../../../src/userns/mapping.ts';
 import { VolumeError } from '../../../src/volume/errors.ts';
 import {
+  canBeMappedLater,
   isNested,
   layerWanted,
+  PLACEHOLDER,
   type Publication,
-  planCompletion,
+  placeholderOf,
+  planMounts,
   planPublish,
 } from '../../../src/volume/publish.ts';
 import { planStage } from '../../../src/volume/stage.ts';
@@ -168,6 +171,10 @@ describe('a block device', () => {
   });
 });
 
+/** The volume itself, the pod's ids known. */
+const later = (volume: Volume, more: Partial<Publication> = {}, layer?: typeof LAYER) =>
+  theMount(planMounts(volume, { ...PUBLICATION, ...more }, { layer, podMapping: POD }));
+
 describe('a nested publish', () => {
   it('is for what no runtime can map, and asked for with idmap: pod', () => {
     expect(NAMES.filter((name) => isNested(volumeOf(name)))).to.deep.equal(NESTED);
@@ -176,7 +183,7 @@ describe('a nested publish', () => {
   for (const name of NESTED) {
     const nestedDir = name.startsWith('fuse') ? 'files' : 'data';
     it(`${name}: a tiny tmpfs that cannot be written, with the directory ${nestedDir}`, () => {
-      const plan = publish(volumeOf(name));
+      const plan = publish(volumeOf(name), { cover: 'nested' });
       if (plan.is !== 'nested') throw new Error(plan.is);
       expect(plan.nestedDir).to.equal(nestedDir);
       const { type, options } = plan.cover;
@@ -189,32 +196,31 @@ describe('a nested publish', () => {
     });
 
     it(`${name}: completed as it is for a pod on the host`, () => {
-      const mount = theMount(planCompletion(volumeOf(name), PUBLICATION, undefined));
+      const mount = theMount(planMounts(volumeOf(name), PUBLICATION));
       expect(mount.options.join()).to.not.match(/map=|idmapupper/);
       expect([mount]).to.deep.equal(planStage(volumeOf(UNNESTED[name] ?? name), STAGING).mounts);
     });
 
     it(`${name}: read-only where the request or the access mode says so`, () => {
       for (const more of [{ readonly: true }, { readOnlyMode: true }]) {
-        const mount = theMount(planCompletion(volumeOf(name), { ...PUBLICATION, ...more }, POD));
-        expect(mount.options.at(-1)).to.equal('ro');
+        expect(later(volumeOf(name), more).options.at(-1)).to.equal('ro');
       }
     });
   }
 
   for (const name of NESTED.filter((one) => one !== 'fuse, idmap: pod')) {
     it(`${name}: completed with the ids of the pod`, () => {
-      const mount = theMount(planCompletion(volumeOf(name), PUBLICATION, POD));
-      expect(valuesOf(mount, 'uidmap')).to.deep.equal(['0:65536:65536']);
-      expect(valuesOf(mount, 'gidmap')).to.deep.equal(['0:131072:65536']);
+      const mount = later(volumeOf(name));
+      // And root of the host as another.
+      expect(valuesOf(mount, 'uidmap')).to.deep.equal(['0:65536:65536,4294967294:0:1']);
+      expect(valuesOf(mount, 'gidmap')).to.deep.equal(['0:131072:65536,4294967294:0:1']);
       expect(mount.options).to.not.include('ro');
       expect(planned(mount)).to.not.be.empty;
     });
   }
 
   it('fuse, idmap: pod: completed with the ids of the pod, in the words of its helper', () => {
-    const mount = (type: string) =>
-      theMount(planCompletion(volumeOf('fuse, idmap: pod', { type }), PUBLICATION, POD));
+    const mount = (type: string) => later(volumeOf('fuse, idmap: pod', { type }));
     expect(mount('fuse.bindfs').options).to.include.members(['uid-offset=65536', 'gid-offset=131072']);
     expect(mount('fuse3.fuse-overlayfs').options).to.include('uidmapping=0:65536:65536');
     // One that has none shows the ids that it gives: the kernel can map few, and a volume is better than none.
@@ -226,8 +232,7 @@ describe('a nested publish', () => {
   });
 
   it('a group is shown as the pod counts', () => {
-    const group = (name: Name) =>
-      valuesOf(theMount(planCompletion(volumeOf(name), { ...PUBLICATION, group: 7 }, POD)), 'rootgid');
+    const group = (name: Name) => valuesOf(later(volumeOf(name), { group: 7 }), 'rootgid');
     expect(group('overlay, idmap: pod')).to.deep.equal(['131079']);
     expect(group('persistent overlay, idmap: pod')).to.deep.equal([]);
     expect(group('fuse, idmap: pod')).to.deep.equal([]);
@@ -235,8 +240,7 @@ describe('a nested publish', () => {
 
   it('what the pod wrote stays with the ids that are on disk, in a persistent layer', () => {
     const options = (name: Name, layer?: typeof LAYER) =>
-      theMount(planCompletion(volumeOf(name, layer && { writable: 'ephemeral' }), PUBLICATION, POD, layer))
-        .options;
+      later(volumeOf(name, layer && { writable: 'ephemeral' }), {}, layer).options;
     expect(options('persistent overlay, idmap: pod')).to.include('idmapupper');
     // An ephemeral one is made with the ids that the pod has.
     expect(options('overlay, idmap: pod', LAYER)).to.not.include('idmapupper');
@@ -297,5 +301,77 @@ describe('read-only that would not reach the container', () => {
     for (const name of ['read-only overlay', 'image', 'device', 'fuse', 'overlay, idmap: pod'] as const) {
       expect(() => publish(volumeOf(name), { readOnlyMode: true }), name).to.not.throw();
     }
+  });
+});
+
+describe('a placeholder', () => {
+  /** With ids that the pod has, where it has any of its own. */
+  const inPod = (name: Name) =>
+    volumeOf(name, /mapped/.test(name) ? { uidmap: '0:1000:10', gidmap: '0:1000:10' } : {});
+  const shownBy = (name: Name) => (/mapped/.test(name) ? /^0:66536:10,/ : /^0:65536:65536,/);
+
+  it('is an overlay of nothing, by a name of its own, and is written to by nobody', () => {
+    const mount = placeholderOf('/state/a:b');
+    expect(mount).to.include({ type: 'overlay', source: PLACEHOLDER });
+    expect(mount.options).to.deep.equal(['lowerdir=/state/a\\:b']);
+    expect(planned(mount)).to.not.be.empty;
+  });
+
+  it('is what publish plans where it is asked for, with the same refusals', () => {
+    for (const name of NAMES.filter((one) => one !== 'ephemeral overlay')) {
+      expect(publish(volumeOf(name), { cover: 'placeholder' }), name).to.deep.equal({ is: 'placeholder' });
+    }
+    const cover = { cover: 'placeholder' } as const;
+    expect(() => publish(volumeOf('bind', { options: 'ro' }), cover)).to.throw(VolumeError, /^options: ro/);
+    expect(publish(blockVolume(), cover)).to.include({ is: 'device' });
+  });
+
+  const views = [
+    'bind',
+    'bind, mapped',
+    'bind with an owner',
+    'tmpfs',
+    'image',
+    'new image',
+    'device',
+  ] as const;
+  for (const name of views) {
+    it(`${name}: becomes a view of what is staged, with its own ids and then the pod's`, () => {
+      const mount = later(inPod(name), { group: 7 });
+      expect(mount).to.include({ type: 'bind', source: '/staging' });
+      expect(valuesOf(mount, 'uidmap')[0]).to.match(shownBy(name));
+      expect(valuesOf(mount, 'rootgid')).to.deep.equal(['131079']);
+      const owner = name === 'bind with an owner' ? ['66536'] : [];
+      expect(valuesOf(mount, 'rootuid')).to.deep.equal(owner);
+      expect(planned(mount)).to.not.be.empty;
+    });
+  }
+
+  for (const name of ['read-only overlay', 'read-only overlay, mapped', 'ephemeral overlay'] as const) {
+    it(`${name}: becomes one of the pod's own, whatever is staged`, () => {
+      const layer = name === 'ephemeral overlay' ? LAYER : undefined;
+      const mount = later(inPod(name), {}, layer);
+      expect(mount.type).to.equal('overlay');
+      expect(valuesOf(mount, 'uidmap')[0]).to.match(shownBy(name));
+      expect(planned(mount)).to.not.be.empty;
+    });
+  }
+
+  it('fuse: becomes one of its own, in the words of its helper', () => {
+    const mount = later(volumeOf('fuse'));
+    expect(mount.type).to.equal('fuse.bindfs');
+    expect(mount.options).to.include('uid-offset=65536');
+  });
+
+  it('inline volumes are made as they are for others, and mapped besides', () => {
+    const mount = later(volumeOf('tmpfs', INLINE), { stagingPath: undefined });
+    expect(mount.type).to.equal('tmpfs');
+    expect(valuesOf(mount, 'uidmap')).to.deep.equal(['0:65536:65536,4294967294:0:1']);
+  });
+
+  it('is not for what is mounted once for all pods, with ids that cannot be mapped again', () => {
+    const not = NAMES.filter((name) => !canBeMappedLater(volumeOf(name)));
+    expect(not).to.deep.equal(['persistent overlay', 'persistent overlay, mapped', 'mounts']);
+    expect(canBeMappedLater(volumeOf('persistent overlay', INLINE))).to.equal(true);
   });
 });
