@@ -100,17 +100,16 @@ export function completions({
     const { kubeletDir } = deps();
     const podUid = record.pod?.uid ?? '';
     const late = setTimeout(() => tell(record, 'UserNamespaceRecordMissing', MISSING), patienceMs);
-    try {
-      const found = await waitForPodRecord({ kubeletDir, podUid, signal, timeoutMs });
-      if (found.is === 'aborted' || found.is === 'gone') return endOf(record);
-      if (found.is === 'expired') return 'expired';
-      if (found.is === 'invalid')
-        throw new Error(`kubelet's record of the pod's user namespace: ${found.because}`);
-      await untilCompleted(record, found.mapping, signal);
-      return 'completed';
-    } finally {
-      clearTimeout(late);
-    }
+    const found = await waitForPodRecord({ kubeletDir, podUid, signal, timeoutMs });
+    // Tries to complete it may take longer than that: of these the pod is told otherwise.
+    clearTimeout(late);
+    if (found.is === 'aborted') return endOf(record);
+    if (found.is === 'gone') return 'unpublished';
+    if (found.is === 'expired') return 'expired';
+    if (found.is === 'invalid')
+      throw new Error(`kubelet's record of the pod's user namespace: ${found.because}`);
+    await untilCompleted(record, found.mapping, signal);
+    return 'completed';
   }
 
   async function untilCompleted(

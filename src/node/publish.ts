@@ -40,7 +40,7 @@ export async function nodePublishVolume(
   const print = fingerprint({ volumeContext, capability, readonly, stagingPath });
   const granted = await grant(asked, { key, fingerprint: print, readonly }, deps, context);
   if (granted === undefined) return {};
-  if (volume.idmap.is === 'pod') requirePodOfTarget(volume, path, deps);
+  requirePodOfTarget(volume, path, deps);
   const publish = { asked: granted, key, fingerprint: print, stagingPath, request };
   const record = await publishLocked(publish, deps, context);
   // What completes it takes the lock itself.
@@ -77,7 +77,7 @@ async function placeAnew(
   const { accessMode, group } = capability;
   const { volumeId, path } = key;
   const { mayMap, cover } = await mappedFor(volume, group, deps);
-  if (cover !== undefined) requirePodOfTarget(volume, path, deps);
+  if (cover !== undefined) requirePodOfTarget(volume, path, deps, true);
   const readOnlyMode = isReaderMode(accessMode);
   const publication: Publication = {
     ...{ terms, stagingPath, readonly, readOnlyMode, group, mayMap, cover },
@@ -166,21 +166,30 @@ async function completeOrWait(record: VolumeRecord, { pod }: Volume, deps: NodeD
   }
 }
 
-/** The mapping must be that of the pod whose directory the target lies in, whoever the context says it is. */
-function requirePodOfTarget({ pod }: Volume, path: string, { kubeletDir }: NodeDependencies): void {
+/**
+ * What a volume may have, and whose ids it is shown with, is the pod's in whose directory kubelet wants it, whoever the
+ * context says it is: without podInfoOnMount it is the author's to say, who cannot know the uid that his pod will have.
+ */
+function requirePodOfTarget(
+  { pod, idmap }: Volume,
+  path: string,
+  { kubeletDir }: Pick<NodeDependencies, 'kubeletDir'>,
+  needsPod = idmap.is === 'pod',
+): void {
   if (pod === undefined) {
+    if (!needsPod) return;
     throw new NodeError(
       'pod-unknown',
       'the volume needs to know the pod, and the request names none; set podInfoOnMount: true in the CSIDriver object',
     );
   }
   const uid = podUidOfTarget(kubeletDir, path);
-  if (uid !== pod.uid) {
-    throw new NodeError(
-      'invalid-field',
-      `target_path ${path} is not in the directory of pod ${pod.uid}, which the volume context names`,
-    );
-  }
+  // A block volume has its place outside of the pods' directories.
+  if (uid === pod.uid || (uid === undefined && !needsPod)) return;
+  throw new NodeError(
+    'invalid-field',
+    `target_path ${path} is not in the directory of pod ${pod.uid}, which the volume context names`,
+  );
 }
 
 /** CSI: FAILED_PRECONDITION when STAGE_UNSTAGE_VOLUME is advertised and no staging path was given. */

@@ -6,6 +6,7 @@ import { needRoot } from '../support/need.ts';
 import { theMountAt } from './kernel.ts';
 import { MAPPING } from './kinds.ts';
 import { startNode, type TestNode } from './node.ts';
+import { podOn } from './pod.ts';
 import { expectRefused } from './refusal.ts';
 import { type Context, capability, volumeOn } from './volume.ts';
 
@@ -162,6 +163,20 @@ describe('the policy', () => {
         await expectRefused(node, () => volume.publish(), { code: 'PERMISSION_DENIED', message, target });
       });
     }
+
+    it('that it is of another pod than the one in whose directory it goes', async () => {
+      using pod = podOn(node);
+      using other = podOn(node, 'other');
+      await using volume = volumeOn(node, { context: { type: 'tmpfs' }, inline: true });
+      const targetPath = pod.targetOf('data');
+      const publish = ({ info }: typeof pod) =>
+        volume.publish({ targetPath, volumeContext: { ...volume.context, ...info } });
+      const message = /is not in the directory of pod/;
+      await expectRefused(node, () => publish(other), {
+        ...{ code: 'INVALID_ARGUMENT', message, target: targetPath },
+      });
+      expect(await publish(pod)).to.include({ message: '', code: 'OK' });
+    });
 
     it('the staging path of a persistent one', async () => {
       await using persistent = volumeOn(node, { context: contextOf('bind') });

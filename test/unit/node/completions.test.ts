@@ -1,6 +1,6 @@
 // When a volume that waits is completed, and when its pod is told that it is not. What is mounted: test/e2e/nested.test.ts,
 // nri.test.ts.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
@@ -8,7 +8,7 @@ import { SCHEMA, type VolumeRecord } from '../../../src/journal/record.ts';
 import { completions } from '../../../src/node/completions.ts';
 import type { NodeDependencies } from '../../../src/node/dependencies.ts';
 import { volumeLocks } from '../../../src/node/locks.ts';
-import { eventually, temporaryDirectory } from '../../support/fixtures.ts';
+import { eventually, type TemporaryDirectory, temporaryDirectory } from '../../support/fixtures.ts';
 
 const UID = '01234567-89ab-cdef-0123-456789abcdef';
 const RECORD: VolumeRecord = {
@@ -17,45 +17,71 @@ const RECORD: VolumeRecord = {
   pod: { namespace: 'default', name: 'pod', uid: UID, serviceAccount: 'default' },
 };
 
+interface Told {
+  readonly outcomes: unknown[];
+  readonly events: { readonly reason: string; readonly message: string }[];
+}
+
 describe('the completion of a volume that waits', () => {
-  it('waits for a call of kubelet that is at work on its target, however long it takes', async () => {
-    using kubelet = temporaryDirectory();
-    const pod = join(kubelet.path, 'pods', UID);
-    mkdirSync(pod, { recursive: true });
-    const ids = [{ hostId: 65_536, containerId: 0, length: 65_536 }];
-    writeFileSync(join(pod, 'userns'), JSON.stringify({ uidMappings: ids, gidMappings: ids }));
-    const outcomes: unknown[] = [];
-    const events: unknown[] = [];
-    const locks = volumeLocks();
-    const deps: Partial<NodeDependencies> = {
-      kubeletDir: kubelet.path,
-      locks,
-      // Completed by that call.
-      journal: { find: () => ({ ...RECORD, state: 'done' }) } as Partial<
-        NodeDependencies['journal']
-      > as NodeDependencies['journal'],
-      events: { emit: (_, event) => void events.push(event) } as NodeDependencies['events'],
-      metrics: {
-        count: (_, labels) => void outcomes.push(labels),
-      } as Partial<NodeDependencies['metrics']> as NodeDependencies['metrics'],
+  let kubelet: TemporaryDirectory;
+  let told: Told;
+  const locks = volumeLocks();
+
+  beforeEach(() => {
+    kubelet = temporaryDirectory();
+    mkdirSync(join(kubelet.path, 'pods', UID), { recursive: true });
+    told = { outcomes: [], events: [] };
+  });
+  afterEach(() => kubelet[Symbol.dispose]());
+
+  function begin(options: { patienceMs?: number; timeoutMs?: number } = {}): AsyncDisposable {
+    // What a completion asks for when the volume has been completed by somebody else.
+    const journal: Partial<NodeDependencies['journal']> = { find: () => ({ ...RECORD, state: 'done' }) };
+    const events: Partial<NodeDependencies['events']> = {
+      emit: (_, event) => void told.events.push(event),
     };
+    const metrics: Partial<NodeDependencies['metrics']> = {
+      count: (_, labels) => void told.outcomes.push(labels),
+    };
+    const deps = { kubeletDir: kubelet.path, locks, journal, events, metrics };
     const log = { warn: () => undefined, info: () => undefined };
-    await using running = completions({ deps: () => deps as NodeDependencies, log });
-    {
-      using _call = locks.take(RECORD.volumeId, RECORD.path);
-      running.begin(RECORD);
-      await delay(600);
-      expect(outcomes).to.deep.equal([]);
-    }
-    await eventually('it has ended', () => outcomes.length > 0);
-    expect(outcomes).to.deep.equal([{ outcome: 'completed' }]);
-    expect(events).to.deep.equal([]);
+    const running = completions({ deps: () => deps as NodeDependencies, log, ...options });
+    running.begin(RECORD);
+    return running;
+  }
+
+  const isOver = () => eventually('it has ended', () => told.outcomes.length > 0);
+
+  it('waits for a call of kubelet that is at work on its target, however long it takes', async () => {
+    const ids = [{ hostId: 65_536, containerId: 0, length: 65_536 }];
+    const text = JSON.stringify({ uidMappings: ids, gidMappings: ids });
+    writeFileSync(join(kubelet.path, 'pods', UID, 'userns'), text);
+    const call = locks.take(RECORD.volumeId, RECORD.path);
+    await using _running = begin();
+    await delay(600);
+    expect(told).to.deep.equal({ outcomes: [], events: [] });
+    call[Symbol.dispose]();
+    await isOver();
+    expect(told).to.deep.equal({ outcomes: [{ outcome: 'completed' }], events: [] });
+  });
+
+  it('tells a pod whose record does not come, and waits no longer than it may', async () => {
+    await using _running = begin({ patienceMs: 20, timeoutMs: 200 });
+    await isOver();
+    expect(told.outcomes).to.deep.equal([{ outcome: 'expired' }]);
+    expect(told.events.map(({ reason }) => reason)).to.deep.equal(['UserNamespaceRecordMissing']);
+    expect(told.events[0]?.message).to.contain('hostUsers: false');
+  });
+
+  it('tells nothing of a pod that is gone', async () => {
+    rmSync(join(kubelet.path, 'pods', UID), { recursive: true });
+    await using _running = begin();
+    await isOver();
+    expect(told).to.deep.equal({ outcomes: [{ outcome: 'unpublished' }], events: [] });
   });
 
   /** With a record that waits until it is completed, which takes as long as `work`. */
   function waiting(stack: AsyncDisposableStack, work: () => Promise<void>) {
-    const kubelet = stack.use(temporaryDirectory());
-    mkdirSync(join(kubelet.path, 'pods', UID), { recursive: true });
     let state: VolumeRecord['state'] = 'waiting';
     const outcomes: unknown[] = [];
     let tries = 0;
