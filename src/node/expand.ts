@@ -7,6 +7,8 @@ import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
 import { NodeError } from './reasons.ts';
 import { requireMounted } from './volume-path.ts';
 
+const BLOCK = 4_096n;
+
 const KINDS_WITH_SIZE: ReadonlySet<string> = new Set(['image', 'filesystem']);
 
 export async function nodeExpandVolume(
@@ -48,6 +50,10 @@ function rangeOf({ capacityRange }: NodeExpandVolumeRequest): { required: number
     new NodeError('out-of-range', `capacity_range: required_bytes ${required}, limit_bytes ${limit}: ${why}`);
   if (required < 0n || limit < 0n) throw wrong('must not be negative');
   if (limit > 0n && required > limit) throw wrong('more is required than allowed');
+  // Images grow by whole blocks.
+  if (limit > 0n && ((required + BLOCK - 1n) / BLOCK) * BLOCK > limit) {
+    throw wrong(`no whole number of blocks of ${BLOCK} bytes lies between them`);
+  }
   if (required > BigInt(Number.MAX_SAFE_INTEGER)) throw wrong('is more than any filesystem here can have');
   return { required: Number(required), limit: Number(limit) };
 }

@@ -149,8 +149,11 @@ export async function ensureGone(
   context: CallContext,
 ): Promise<void> {
   // What is there is another volume's: this one is not, and so is gone already.
-  if (await otherVolume(key, deps, context)) return;
   const record = deps.journal.find(key);
+  if (await otherVolume(key, deps, context)) {
+    if (record) await deps.journal.remove(key);
+    return;
+  }
   // The staging directory is the CO's: it made it, it removes it.
   await takeAway(key, { record, remove: key.kind === 'publish' }, deps, timeoutOf(context));
   if (record) await deps.journal.remove(key);
@@ -235,7 +238,10 @@ export function isMountOf({ mount, state, cover }: VolumeRecord, { type, device,
 
 async function shownAt(path: string, deps: NodeDependencies): Promise<VolumeRecord['mount']> {
   const shown = await deps.engine.lookup({ target: placeOf(path, deps) }, TO_THE_END);
-  return shown.is === 'mount-point' ? identityOf(shown.mount) : undefined;
+  if (shown.is === 'mount-point') return identityOf(shown.mount);
+  // A record without its mount would have the next call take the mount away.
+  const why = shown.is === 'unknown' ? shown.because : 'it is not there any more';
+  throw new NodeError('unexpected', `what was mounted at ${path} cannot be told: ${why}`);
 }
 
 const identityOf = ({ type, device, root }: MountInfo) => ({ type, device, root });

@@ -206,7 +206,9 @@ async function requireStaged(
   context: CallContext,
 ): Promise<void> {
   const record = deps.journal.find(key);
-  const is = record ? await isThere(record, deps, context) : await isAdoptable(key, wanted, deps, context);
+  const is = record
+    ? record.shape !== 'nothing' && (await isThere(record, deps, context))
+    : await isAdoptable(key, wanted, deps, context);
   if (!is) throw new NodeError('not-staged', `volume ${key.volumeId} is not staged at ${key.path}`);
 }
 

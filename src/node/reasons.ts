@@ -352,6 +352,9 @@ const OF_FUSE_HOST: Readonly<Record<FuseHostError['why'], RequestReason>> = {
   failed: 'unexpected',
 };
 
+/** Kubelet takes it as "not known, clean up". */
+export const isUncertain = (code: FailureCode): boolean => UNCERTAIN.has(code);
+
 const UNCERTAIN: ReadonlySet<FailureCode> = new Set<FailureCode>([
   'CANCELLED',
   'DEADLINE_EXCEEDED',

@@ -73,6 +73,11 @@ async function recoverOne(record: VolumeRecord, deps: RecoveryDependencies): Pro
 
 async function undo(record: VolumeRecord, deps: RecoveryDependencies): Promise<Outcome> {
   const { engine, journal } = deps;
+  // What is there by now is another volume's.
+  if (journal.at(record.path).some(({ state }) => state !== 'intended')) {
+    await journal.remove(record);
+    return 'undone';
+  }
   const target = placeOf(record.path, deps);
   const image = record.device?.image;
   await engine.unmountRecursive({ target }, STEP);

@@ -5,6 +5,7 @@ import { makesTargets, planStage } from '../volume/stage.ts';
 import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
 import { ensurePlaced } from './mounted.ts';
 import { prepare } from './prepare.ts';
+import { NodeError } from './reasons.ts';
 import { fingerprint, isReaderMode, requirePath, requireVolumeId } from './request.ts';
 import { describeVolume, grant, helpersOf, readVolumeRequest } from './volume-request.ts';
 
@@ -17,6 +18,9 @@ export async function nodeStageVolume(
   const path = requirePath(request.stagingTargetPath, 'staging_target_path');
   const asked = readVolumeRequest(request, deps);
   const { volume, capability } = asked;
+  if (volume.inline) {
+    throw new NodeError('invalid-field', 'an inline volume is not staged; it is made when it is published');
+  }
   const key = { kind: 'stage', volumeId, path } as const;
   // Pods with other groups share what is staged, and kubelet stages it again for any of them: each has its own view.
   const print = fingerprint({

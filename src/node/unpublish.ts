@@ -5,6 +5,13 @@ import type { NodeDependencies } from './dependencies.ts';
 import { ensureGone } from './mounted.ts';
 import { requirePath, requireVolumeId } from './request.ts';
 
+/** Rejects when the caller does not wait any longer. */
+function untilAborted(signal: AbortSignal): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+  return promise;
+}
+
 export async function nodeUnpublishVolume(
   request: NodeUnpublishVolumeRequest,
   context: CallContext,
@@ -13,7 +20,7 @@ export async function nodeUnpublishVolume(
   const volumeId = requireVolumeId(request.volumeId);
   const path = requirePath(request.targetPath, 'target_path');
   const key = { kind: 'publish', volumeId, path } as const;
-  await deps.completions.end(key);
+  await Promise.race([deps.completions.end(key), untilAborted(context.signal)]);
   using _lock = deps.locks.take(volumeId, path);
   await ensureGone(key, deps, context);
   return {};

@@ -77,6 +77,8 @@ describe('NodeExpandVolume', () => {
     for (const range of [
       { requiredBytes: 32n * MIB, limitBytes: 24n * MIB },
       { requiredBytes: MIB, limitBytes: 8n * MIB },
+      // No whole block fits.
+      { requiredBytes: 16n * MIB + 1n, limitBytes: 16n * MIB + 1n },
       { requiredBytes: -1n },
       { requiredBytes: 2n ** 62n },
     ]) {

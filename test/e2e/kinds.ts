@@ -1,6 +1,15 @@
 // The kinds of volumes, each with what its pods must find: for tests that hold for all of them.
 import { execFileSync } from 'node:child_process';
-import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { runInPod } from '../../src/cli/demo/pod.ts';
 import { type FileSpec, ownerOf, writeFiles } from '../support/fixtures.ts';
@@ -25,6 +34,8 @@ export interface Kind {
   readonly context: (at: At) => Context;
   /** Makes what is not in DATA. */
   readonly prepare?: (at: At) => void;
+  /** Takes away what `prepare` has made beyond files. */
+  readonly clean?: (at: At) => void;
   /** Debian's program without which it cannot be. */
   readonly needs?: string;
   /** The filesystem that mountinfo names. */
@@ -210,6 +221,22 @@ export const KINDS: readonly Kind[] = [
   image('squashfs', 'not', 'mksquashfs'),
   image('erofs', 'not', 'mkfs.erofs'),
   {
+    title: 'filesystem on a device',
+    context: (at) => ({ type: 'ext4', source: readlinkSync(at('device')) }),
+    prepare: (at) => {
+      IMAGES.ext4.make(at('image'), at('base'));
+      const device = execFileSync('losetup', ['--find', '--show', at('image')], { encoding: 'utf8' }).trim();
+      symlinkSync(device, at('device'));
+    },
+    clean: (at) => execFileSync('losetup', ['--detach', readlinkSync(at('device'))]),
+    needs: 'mkfs.ext4',
+    type: 'ext4',
+    staged: 'as published',
+    idmapped: false,
+    files: BASE,
+    written: 'for good',
+  },
+  {
     title: 'image of ext4, idmapped',
     context: (at) => ({ type: 'image', source: at('image'), fsType: 'ext4', ...IDS }),
     prepare: (at) => IMAGES.ext4.make(at('image'), at('base')),
@@ -275,7 +302,10 @@ export function needKind(test: Mocha.Context, { needs, title }: Kind): void {
 }
 
 /** A new volume of this kind on data of its own. */
-export function volumeOfKind(node: TestNode, { context, prepare, inline = false }: Kind): VolumeOfKind {
+export function volumeOfKind(
+  node: TestNode,
+  { context, prepare, clean, inline = false }: Kind,
+): VolumeOfKind {
   mkdirSync(node.at('data'), { recursive: true });
   const data = mkdtempSync(node.at('data', 'volume-'));
   writeFiles(data, DATA);
@@ -284,7 +314,14 @@ export function volumeOfKind(node: TestNode, { context, prepare, inline = false 
   const at: At = (...names) => join(data, ...names);
   prepare?.(at);
   const volume = volumeOn(node, { context: context(at), inline });
-  return Object.assign(volume, { data });
+  const dispose = async () => {
+    try {
+      await volume[Symbol.asyncDispose]();
+    } finally {
+      clean?.(at);
+    }
+  };
+  return { ...volume, data, [Symbol.asyncDispose]: dispose };
 }
 
 /** All files directly in a directory: `uid:gid content` by name. */

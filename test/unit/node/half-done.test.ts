@@ -1,0 +1,47 @@
+// No refusal is final while an earlier call has left something half done.
+import { expect } from 'chai';
+import type { Journal } from '../../../src/journal/journal.ts';
+import { uncertainWhileHalfDone } from '../../../src/node/half-done.ts';
+import { NodeError } from '../../../src/node/reasons.ts';
+import { StatusError } from '../../../src/rpc/status.ts';
+
+const KEY = { kind: 'publish', volumeId: 'v', path: '/t' } as const;
+
+/** A journal of one record, or none: nothing but its state is looked at. */
+const journalWith = (state: 'intended' | 'waiting' | 'done' | undefined) => ({
+  journal: { find: () => (state === undefined ? undefined : { ...KEY, state }) } as unknown as Journal,
+});
+
+const refusal = new NodeError('published-elsewhere', 'no');
+
+async function codeOf(state: Parameters<typeof journalWith>[0], error: Error): Promise<unknown> {
+  try {
+    await uncertainWhileHalfDone(KEY, journalWith(state), () => Promise.reject(error));
+  } catch (thrown) {
+    return thrown === error ? 'as it was' : (thrown as StatusError).code;
+  }
+  return 'OK';
+}
+
+describe('a refusal', () => {
+  it('while a record says intended: UNAVAILABLE', async () => {
+    expect(await codeOf('intended', refusal)).to.equal('UNAVAILABLE');
+  });
+
+  for (const state of ['waiting', 'done', undefined] as const) {
+    it(`${state === undefined ? 'without a record' : `while a record says ${state}`}: as it is`, async () => {
+      expect(await codeOf(state, refusal)).to.equal('as it was');
+    });
+  }
+
+  it('that is not final anyway: as it is', async () => {
+    const error = new StatusError({ code: 'CANCELLED', message: 'gone' });
+    expect(await codeOf('intended', error)).to.equal('as it was');
+  });
+
+  it('is none where the call succeeds', async () => {
+    expect(await uncertainWhileHalfDone(KEY, journalWith('intended'), async () => 'served')).to.equal(
+      'served',
+    );
+  });
+});
