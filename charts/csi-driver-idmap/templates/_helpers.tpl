@@ -104,7 +104,7 @@ tolerations:
 # What is mounted there later is seen too; nothing is mounted from here.
 - name: root-{{ $i }}
   mountPath: {{ $root.path }}
-  mountPropagation: HostToContainer
+  mountPropagation: {{ default "HostToContainer" $root.mountPropagation }}
   {{- if $root.readOnly }}
   readOnly: true
   {{- end }}
