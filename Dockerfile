@@ -71,8 +71,8 @@ LABEL org.opencontainers.image.title="csi-driver-idmap" \
       org.opencontainers.image.created="${CREATED}"
 
 ENV NODE_ENV=production
-# Root: it mounts. tini reaps the FUSE helpers that became daemons.
+# Root: it mounts. tini reaps FUSE helpers that became daemons, where it is process 1 and where it is not (-s).
 USER 0:0
 WORKDIR /
-ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/node", "/usr/local/lib/csi-driver-idmap/main.mjs"]
+ENTRYPOINT ["/usr/bin/tini", "-s", "--", "/usr/local/bin/node", "/usr/local/lib/csi-driver-idmap/main.mjs"]
 CMD ["serve"]

@@ -12,7 +12,10 @@ const everything = {
   image: { repository: 'registry.example.com/storage/idmap', digest: `sha256:${'a'.repeat(64)}` },
   kubeletDir: '/data/kubelet',
   driverName: 'idmap.example.com',
-  volumeRoots: [{ path: '/mnt/models', readOnly: true }, { path: '/srv/team-data', mountPropagation: 'None' }],
+  volumeRoots: [
+    { path: '/mnt/models', readOnly: true },
+    { path: '/srv/team-data', mountPropagation: 'None' },
+  ],
   policy: {
     version: 1,
     rules: [{ class: 'inline', types: ['tmpfs', 'overlay'], roots: [{ path: `/mnt/models/\${namespace}` }] }],

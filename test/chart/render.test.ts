@@ -261,7 +261,7 @@ describe('the chart', () => {
   it('has alerts and a dashboard of metrics that there are', async () => {
     const metrics = { prometheusRule: { enabled: true }, dashboard: { enabled: true } };
     const text = JSON.stringify(
-      (await chart.render({ metrics })).filter(
+      (await chart.render({ metrics, userNamespaces: 'nri' })).filter(
         ({ kind, metadata }) => kind === 'PrometheusRule' || metadata.name.endsWith('-dashboard'),
       ),
     );
