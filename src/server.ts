@@ -2,6 +2,7 @@
 import { realpath } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from './config.ts';
+import { fuseHostAt } from './fuse-host/client.ts';
 import { identityHandlers } from './identity/service.ts';
 import { type Journal, openJournal } from './journal/journal.ts';
 import { findAccess } from './kubernetes/access.ts';
@@ -10,10 +11,12 @@ import { podEvents } from './kubernetes/events.ts';
 import { podLookup } from './kubernetes/pods.ts';
 import { removeStartupTaint } from './kubernetes/taint.ts';
 import { processEngine } from './mount/engine/processes.ts';
+import { filesystemProbe } from './mount/fuse/probe.ts';
 import { namesOfLoopFiles } from './mount/loop/nodes.ts';
 import { authorization } from './node/authorization.ts';
 import { completions } from './node/completions.ts';
 import type { NodeDependencies } from './node/dependencies.ts';
+import { fuseHealth } from './node/fuse-health.ts';
 import { whyUnseen } from './node/host-visibility.ts';
 import { type Housekeeping, housekeeping } from './node/housekeeping.ts';
 import { volumeLocks } from './node/locks.ts';
@@ -75,6 +78,13 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   const identity = identityHandlers({ name: config.driverName, version: VERSION, isReady });
   const later = started.use(completions({ deps: () => deps, log }));
   let plugin: RunningPlugin | undefined;
+  const fuseHost =
+    config.fuseMode === 'host' ? fuseHostAt({ socket: config.fuseHostSocket, version: VERSION }) : undefined;
+  const probe = started.use(filesystemProbe());
+  const { kubeletDir } = config;
+  const health = started.use(
+    fuseHealth({ engine, journal, events, metrics, kubeletDir, fuseHost, probe, log }),
+  );
   const authorized = authorization({
     policy: policy.current,
     journal,
@@ -101,6 +111,8 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     completions: later,
     userNamespaces: () => wayOf(config.userNamespaces, plugin?.state()),
     housekeeping: { wake: () => keeper?.wake() },
+    fuseHost,
+    fuse: health,
   };
   let keeper: Housekeeping | undefined;
   const node = nodeHandlers(deps);

@@ -95,16 +95,18 @@ const STOP_POLL_MS = 20;
 const DEATHS_KEPT = 100;
 
 export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
-  const entries = new Map<string, Entry>();
+  /** In the order of their starts. Of one target there may be several: one that died, whose views pods have still. */
+  const entries = new Set<Entry>();
   /** Groups whose processes are on their way out. */
   const emptied = new Set<HelperGroup>();
   const deaths: Death[] = [];
   let deathCount = 0;
+  let starts = 0;
   let died = Promise.withResolvers<void>();
   const reapStrays = strayReaper();
 
   function look(): void {
-    const alive = [...entries.values()].filter(({ state }) => state !== 'starting');
+    const alive = [...entries].filter(({ state }) => state !== 'starting');
     const ended = alive.filter(
       ({ state, processes }) => state !== 'dead' && processes.every((one) => one.end()),
     );
@@ -123,7 +125,7 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
     for (const group of emptied) if (group.remove()) emptied.delete(group);
     const devices = mountedDevices();
     const now = performance.now();
-    for (const entry of entries.values()) {
+    for (const entry of entries) {
       entry.output.trim();
       if (entry.state === 'starting' || devices.has(entry.device)) continue;
       if (entry.state === 'dead') forget(entry);
@@ -150,7 +152,7 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
   }
 
   function forget(entry: Entry): void {
-    entries.delete(entry.target);
+    entries.delete(entry);
     for (const one of entry.processes) one[Symbol.dispose]();
     entry.output[Symbol.dispose]();
     entry.group?.kill();
@@ -162,14 +164,13 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
     const { target, volumeId, name, uid, job } = spec;
     await makeRoom(target);
     const output = openOutput();
-    const group = groups.are === 'there' ? groups.of(target) : undefined;
-    // One of this name that was on its way out is this one now.
-    for (const old of emptied) if (old.procs === group?.procs) emptied.delete(old);
+    starts++;
+    const group = groups.are === 'there' ? groups.of(`${target} ${starts}`) : undefined;
     const entry: Entry = {
       ...{ target, volumeId, name, uid, startedAt: Date.now(), output, group },
       ...{ processes: [], state: 'starting', end: '', device: '', endingSince: 0 },
     };
-    entries.set(target, entry);
+    entries.add(entry);
     try {
       const started = await carryOut({ ...job(output.path), procs: group?.procs }, timeoutMs);
       begin(entry, started);
@@ -181,16 +182,16 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
     }
   }
 
-  /** @throws MountError when a helper serves the target still, or is being started for it */
+  /** @throws MountError when the mount of a helper is at the target still, or one is being started for it */
   async function makeRoom(target: string): Promise<void> {
-    const there = entries.get(target);
+    await stop(target);
+    const there = [...entries].find(
+      (entry) => entry.target === target && (isStarting(entry) || isAtTarget(entry)),
+    );
     if (there === undefined) return;
-    if (there.state !== 'starting') await stop(target);
-    if (!entries.has(target)) return;
-    const what = there.state === 'starting' ? 'is being started for' : 'serves';
     throw new MountError({
       reason: 'busy',
-      message: `the helper ${there.name} of volume ${there.volumeId} ${what} ${target}; it must go first`,
+      message: `the helper ${there.name} of volume ${there.volumeId} ${isStarting(there) ? 'is being started for' : 'serves'} ${target}; it must go first`,
       rolledBack: true,
     });
   }
@@ -214,7 +215,7 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
   }
 
   async function stop(target: string): Promise<HelperView[]> {
-    const there = [...entries.values()].filter((entry) => isWithin(entry.target, target));
+    const there = [...entries].filter((entry) => isWithin(entry.target, target));
     const views = there.map(viewOf);
     await Promise.all(there.map(stopOne));
     return views;
@@ -225,7 +226,7 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
     const begun = performance.now();
     for (;;) {
       look();
-      if (entries.get(entry.target) !== entry || entry.state === 'starting') return;
+      if (!entries.has(entry) || isStarting(entry)) return;
       if (mountedDevices().has(entry.device)) return;
       if (entry.state === 'dead') return forget(entry);
       const since = performance.now() - begun;
@@ -242,12 +243,12 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
     start,
     stop,
     async abandon(target) {
-      const there = [...entries.values()].filter((entry) => isWithin(entry.target, target));
+      const there = [...entries].filter((entry) => isWithin(entry.target, target));
       for (const entry of there) await unmount(entry.target);
       return stop(target);
     },
-    list: () => [...entries.values()].map(viewOf),
-    output: (target) => entries.get(target)?.output.text() ?? '',
+    list: () => [...entries].map(viewOf),
+    output: (target) => [...entries].findLast((entry) => entry.target === target)?.output.text() ?? '',
     async deaths(after, patienceMs, signal) {
       const since = () => deaths.filter(({ number }) => number > after);
       if (since().length === 0) {
@@ -263,7 +264,7 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
       clearInterval(timer);
       process.off('SIGCHLD', look);
       for (const group of emptied) group.remove();
-      for (const { output, processes } of entries.values()) {
+      for (const { output, processes } of entries) {
         // The helpers go on for as long as they may; what they say is not kept from growing any more.
         output.seal();
         output[Symbol.dispose]();
@@ -290,6 +291,12 @@ function endOf({ processes, group }: Entry): string {
   const how = end === undefined || end === 'unknown' ? 'ended' : describeExit(end);
   return group !== undefined && group.oomKills() > 0 ? `${how}: it needed more memory than it may have` : how;
 }
+
+const isStarting = ({ state }: Entry): boolean => state === 'starting';
+
+/** Its own mount is there, not only views of it. */
+const isAtTarget = ({ target, device }: Entry): boolean =>
+  readMountinfo().some((mount) => mount.device === device && mount.target === target);
 
 const mountedDevices = (): ReadonlySet<string> => new Set(readMountinfo().map(({ device }) => device));
 

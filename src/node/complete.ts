@@ -23,6 +23,7 @@ import type { Volume } from '../volume/volume.ts';
 import { type NodeDependencies, placeOf, TO_THE_END } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
+import { mountVolume } from './mount-volume.ts';
 import { isReaderMode } from './request.ts';
 import { helpersOf } from './volume-request.ts';
 
@@ -65,10 +66,14 @@ export async function complete(
   const mounts = planMounts(volume, publication, { layer, podMapping });
   const sourceRoots =
     rootsOf(volume, publication, podMapping) ?? rootsWith(layer, { key: record, grant: terms }, deps);
-  await deps.engine.mountAll(
-    { mounts, target: place, sourceRoots, createTargets: makesTargets(volume), ...helpersOf(terms) },
-    TO_THE_END,
-  );
+  const mountRequest = { mounts, target: place, sourceRoots, createTargets: makesTargets(volume) };
+  if (stagingPath !== undefined && isView(volume, publication, podMapping)) {
+    await deps.engine.mountAll(mountRequest, TO_THE_END);
+  } else {
+    const { volumeId } = record;
+    const asked = { volumeId, volumeContext, mountFlags, fsType, readOnly, podMapping };
+    await mountVolume(volume, { ...mountRequest, ...helpersOf(terms) }, asked, deps, TO_THE_END);
+  }
   undo.defer(async () => {
     await deps.engine.unmount({ target: place }, TO_THE_END);
   });

@@ -1,5 +1,6 @@
 // What the handlers of the Node service work with.
 import path from 'node:path';
+import type { FuseHost } from '../fuse-host/client.ts';
 import type { Journal } from '../journal/journal.ts';
 import { layerNameOf, type RecordKey } from '../journal/record.ts';
 import type { PodEvents } from '../kubernetes/events.ts';
@@ -10,6 +11,7 @@ import type { Metrics } from '../observe/metrics.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { Authorize } from './authorization.ts';
 import type { Completions } from './completions.ts';
+import type { FuseHealth } from './fuse-health.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import type { VolumeLocks } from './locks.ts';
 import type { UserNamespaceWay } from './user-namespaces.ts';
@@ -34,6 +36,9 @@ export interface NodeDependencies {
   readonly housekeeping: Pick<Housekeeping, 'wake'>;
   /** How a pod with a user namespace gets what the runtime cannot map: as it is now. */
   readonly userNamespaces: () => UserNamespaceWay;
+  /** Where FUSE helpers run; undefined: below the engine. */
+  readonly fuseHost: FuseHost | undefined;
+  readonly fuse: FuseHealth;
 }
 
 export function placeOf(target: string, { kubeletDir }: Pick<NodeDependencies, 'kubeletDir'>): TargetSpec {

@@ -8,6 +8,7 @@ import { MountError } from '../mount/errors.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
 import type { CallContext } from '../rpc/context.ts';
 import { layerPathOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
+import { mayBeFuse } from './fuse-health.ts';
 import { makeWay } from './make-way.ts';
 import { NodeError } from './reasons.ts';
 
@@ -177,13 +178,14 @@ async function takeAway(
   // Without a record, or by that of another version, there may be anything below.
   const isTree =
     shape === undefined ? (await engine.mountsBelow({ target }, timeout)).length > 1 : shape === 'tree';
-  if (isTree) await engine.unmountRecursive({ target }, timeout);
+  const cut = await howToCut(key, record, deps);
+  if (isTree) await engine.unmountRecursive({ target, ...cut }, timeout);
   const image = record?.device?.image;
   // A record that was lost, or an older one, does not tell a device from a directory.
   const kind = shape === 'device' ? 'file' : shape === undefined ? 'either' : 'directory';
   const device = image === undefined ? { imageShown: true } : { image };
   const unmount = () =>
-    engine.unmount({ target, all: true, ...device, ...(remove && { remove: kind }) }, timeout);
+    engine.unmount({ target, all: true, ...device, ...cut, ...(remove && { remove: kind }) }, timeout);
   try {
     await unmount();
   } catch (error) {
@@ -191,10 +193,31 @@ async function takeAway(
     await makeWay({ path: key.path, pod: record?.pod }, deps, timeout);
     await unmount();
   }
+  // With the mount, its helper ends by itself. That it has is fuse-host's to see to, and nothing to fail for.
+  if (record === undefined || mayBeFuse(record))
+    await deps.fuseHost?.stop(key.path, STOP).catch(() => undefined);
   // Else it is wanted again: after a reboot a pod's writings are in it.
   if (!remove || !hasLayer(key, deps)) return;
   await engine.removeLayer({ path: layerPathOf(key, deps) }, timeout);
   deps.housekeeping.wake();
+}
+
+const STOP = { timeoutMs: 8_000 } as const;
+
+/**
+ * A FUSE filesystem that does not answer would be busy for ever with those who wait for it. It is cut off from its server
+ * with its own mount; a view of it goes out of sight, and leaves it to the others.
+ */
+async function howToCut(
+  { volumeId, kind }: RecordKey,
+  record: VolumeRecord | undefined,
+  deps: NodeDependencies,
+): Promise<{ force?: true; lazy?: true }> {
+  if (record === undefined || !mayBeFuse(record)) return {};
+  const answer = await deps.fuse.ask(record);
+  if (answer.answers || answer.is === 'dead') return {};
+  const isView = kind === 'publish' && deps.journal.of(volumeId).some((other) => other.kind === 'stage');
+  return isView ? { lazy: true } : { force: true };
 }
 
 const hasLayer = (key: RecordKey, deps: NodeDependencies): boolean =>
@@ -212,8 +235,37 @@ async function otherVolume(
   return undefined;
 }
 
-/** The record was finished, and the kernel shows the same mount there still. */
+/** The record was finished, the kernel shows the same mount there still, and it has a server, if it needs one. */
 export async function isThere(
+  record: VolumeRecord,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<boolean> {
+  if (!(await isShown(record, deps, context))) return false;
+  const answer = await deps.fuse.ask(record);
+  return answer.answers || answer.is === 'hung';
+}
+
+/**
+ * What is there answers, if it is FUSE: a pod is not to begin on a volume that hangs.
+ * @throws MountError
+ */
+export async function requireAnswer(
+  key: RecordKey,
+  { journal, fuse }: Pick<NodeDependencies, 'journal' | 'fuse'>,
+): Promise<void> {
+  const record = journal.find(key);
+  const answer = record && (await fuse.ask(record));
+  if (answer === undefined || answer.answers) return;
+  throw new MountError({
+    reason: answer.is === 'hung' ? 'timeout' : 'helper-failed',
+    message: `the FUSE filesystem at ${key.path} is mounted, but ${answer.because}`,
+    rolledBack: false,
+  });
+}
+
+/** The record was finished, and the kernel shows the same mount there still. */
+export async function isShown(
   record: VolumeRecord,
   deps: NodeDependencies,
   context: CallContext,

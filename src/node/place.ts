@@ -4,7 +4,6 @@ import type { RecordKey } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { Mount } from '../mount/mount.ts';
 import type { SourceRoot } from '../mount/source.ts';
-import type { Grant } from '../policy/policy.ts';
 import type { CallContext } from '../rpc/context.ts';
 import {
   layerWanted,
@@ -19,6 +18,7 @@ import { makesTargets, preparationOf } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
 import { emptyDirOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
+import { mountVolume } from './mount-volume.ts';
 import { userNamespaceOf } from './pod-ids.ts';
 import { prepare } from './prepare.ts';
 import { NodeError } from './reasons.ts';
@@ -122,7 +122,7 @@ async function placeMounts(
   const layer = await ensureLayer({ volume, key, wanted, ownership, grant, undo }, deps, timeoutOf(context));
   const sourceRoots = rootsWith(layer, { key, grant }, deps);
   const mount = (mounts: readonly Mount[]) =>
-    mountAt(key.path, { volume, mounts, publication, sourceRoots, grant }, deps, context);
+    mountAt(key, { asked: placing.asked, mounts, publication, sourceRoots }, deps, context);
   try {
     await mount(planMounts(volume, publication, { layer }));
   } catch (error) {
@@ -158,28 +158,31 @@ async function prepareInline(
 }
 
 interface Mounting {
-  readonly volume: Volume;
+  readonly asked: GrantedRequest;
   readonly mounts: readonly Mount[];
   readonly publication: Publication;
   readonly sourceRoots: readonly SourceRoot[];
-  readonly grant: Grant;
 }
 
 async function mountAt(
-  path: string,
-  { volume, mounts, publication: { stagingPath }, sourceRoots, grant }: Mounting,
+  { volumeId, path }: RecordKey,
+  { asked: { volume, volumeContext, capability, grant }, mounts, publication, sourceRoots }: Mounting,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<void> {
-  // The staging path is kubelet's, and no source of the author's.
-  const isView = mounts.some(({ source }) => source === stagingPath);
-  await deps.engine.mountAll(
-    {
-      ...{ mounts, target: placeOf(path, deps), expectEmpty: true, create: 'directory' },
-      sourceRoots: isView ? [{ path: deps.kubeletDir }] : sourceRoots,
-      createTargets: makesTargets(volume),
-      ...helpersOf(grant),
-    },
+  const { stagingPath, readonly, readOnlyMode } = publication;
+  const request = { mounts, target: placeOf(path, deps), expectEmpty: true, create: 'directory' } as const;
+  if (mounts.some(({ source }) => source === stagingPath)) {
+    // A view: the staging path is kubelet's, and no source of the author's.
+    await deps.engine.mountAll({ ...request, sourceRoots: [{ path: deps.kubeletDir }] }, timeoutOf(context));
+    return;
+  }
+  const { mountFlags, fsType } = capability;
+  await mountVolume(
+    volume,
+    { ...request, sourceRoots, createTargets: makesTargets(volume), ...helpersOf(grant) },
+    { volumeId, volumeContext, mountFlags, fsType, readOnly: readonly || readOnlyMode },
+    deps,
     timeoutOf(context),
   );
 }

@@ -11,7 +11,15 @@ import type { Volume } from '../volume/volume.ts';
 import { isPlaceholder } from './complete.ts';
 import type { NodeDependencies } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
-import { type Adoptable, ensurePlaced, findPlaced, isAdoptable, isThere } from './mounted.ts';
+import {
+  type Adoptable,
+  ensurePlaced,
+  findPlaced,
+  isAdoptable,
+  isShown,
+  isThere,
+  requireAnswer,
+} from './mounted.ts';
 import { place } from './place.ts';
 import { mappedFor, userNamespaceOf } from './pod-ids.ts';
 import { NodeError } from './reasons.ts';
@@ -23,7 +31,14 @@ import {
   requirePath,
   requireVolumeId,
 } from './request.ts';
-import { describeVolume, type GrantedRequest, grant, readVolumeRequest } from './volume-request.ts';
+import { placeStaged } from './stage.ts';
+import {
+  describeVolume,
+  type GrantedRequest,
+  grant,
+  readVolumeRequest,
+  type VolumeRequest,
+} from './volume-request.ts';
 
 export async function nodePublishVolume(
   request: NodePublishVolumeRequest,
@@ -45,6 +60,7 @@ export async function nodePublishVolume(
   const record = await publishLocked(publish, deps, context);
   // What completes it takes the lock itself.
   if (record?.state === 'waiting') await completeOrWait(record, volume, deps);
+  else await requireAnswer(key, deps);
   return {};
 }
 
@@ -87,7 +103,8 @@ async function placeAnew(
   if (stagingPath !== undefined && isView(volume, publication, undefined)) {
     const [staged] = planStage(volume, { terms, group, readOnly: readOnlyMode }).mounts;
     const wanted = staged && ({ type: staged.type, state: 'done' } as const);
-    await requireStaged({ kind: 'stage', volumeId, path: stagingPath }, wanted, deps, context);
+    const stage = { kind: 'stage', volumeId, path: stagingPath } as const;
+    await requireStaged({ key: stage, wanted, asked }, deps, context);
   }
   refuseSecondTarget(volumeId, path, accessMode, deps);
   const { pod } = volume;
@@ -198,10 +215,18 @@ function requireStagingPath(stagingPath: string): string {
   return requirePath(stagingPath, 'staging_target_path');
 }
 
-/** Where the record was lost, what is mounted must do: kubelet does not stage again what it knows to be staged. */
+interface Staged {
+  readonly key: RecordKey;
+  readonly wanted: Adoptable | undefined;
+  readonly asked: VolumeRequest;
+}
+
+/**
+ * Where the record was lost, what is mounted must do: kubelet does not stage again what it knows to be staged. So a FUSE
+ * filesystem whose server has ended meanwhile is staged anew here.
+ */
 async function requireStaged(
-  key: RecordKey,
-  wanted: Adoptable | undefined,
+  { key, wanted, asked }: Staged,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<void> {
@@ -209,7 +234,14 @@ async function requireStaged(
   const is = record
     ? record.shape !== 'nothing' && (await isThere(record, deps, context))
     : await isAdoptable(key, wanted, deps, context);
-  if (!is) throw new NodeError('not-staged', `volume ${key.volumeId} is not staged at ${key.path}`);
+  if (is) return requireAnswer(key, deps);
+  const { volumeId, path } = key;
+  const isDead = record !== undefined && record.shape !== 'nothing' && (await isShown(record, deps, context));
+  if (!isDead) throw new NodeError('not-staged', `volume ${volumeId} is not staged at ${path}`);
+  context.log.warn('the server of a staged volume has ended; it is staged anew', { stagingPath: path });
+  const { fingerprint, accessMode } = record;
+  const granted = deps.authorize(asked.volume, { volumeId, readOnly: isReaderMode(accessMode) });
+  await placeStaged({ key, asked: { ...asked, grant: granted }, fingerprint, accessMode }, deps, context);
 }
 
 function refuseSecondTarget(

@@ -1,13 +1,21 @@
 // NodeStageVolume: what the volume shares on this node, mounted once at the staging path.
+import type { RecordKey } from '../journal/record.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodeStageVolumeRequest, NodeStageVolumeResponse } from '../rpc/generated/csi.ts';
-import { makesTargets, planStage } from '../volume/stage.ts';
+import { isShared, makesTargets, planStage } from '../volume/stage.ts';
 import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
-import { ensurePlaced } from './mounted.ts';
+import { mountVolume } from './mount-volume.ts';
+import { ensurePlaced, requireAnswer } from './mounted.ts';
 import { prepare } from './prepare.ts';
 import { NodeError } from './reasons.ts';
 import { fingerprint, isReaderMode, requirePath, requireVolumeId } from './request.ts';
-import { describeVolume, grant, helpersOf, readVolumeRequest } from './volume-request.ts';
+import {
+  describeVolume,
+  type GrantedRequest,
+  grant,
+  helpersOf,
+  readVolumeRequest,
+} from './volume-request.ts';
 
 export async function nodeStageVolume(
   request: NodeStageVolumeRequest,
@@ -29,16 +37,37 @@ export async function nodeStageVolume(
   });
   const granted = await grant(asked, { key, fingerprint: print, readonly: false }, deps, context);
   if (granted === undefined) return {};
-  const { sourceRoots } = granted.grant;
-  const { accessMode, group } = capability;
-  const readOnly = isReaderMode(accessMode);
-  const { before, mounts } = planStage(volume, { terms: granted.grant, group, readOnly });
   using _lock = deps.locks.take(volumeId, path);
+  const { accessMode } = capability;
+  await placeStaged({ key, asked: granted, fingerprint: print, accessMode }, deps, context);
+  if (isShared(volume, undefined)) await requireAnswer(key, deps);
+  return {};
+}
+
+export interface Staging {
+  readonly key: RecordKey;
+  readonly asked: GrantedRequest;
+  readonly fingerprint: string;
+  readonly accessMode: string;
+}
+
+/** Makes what is staged, or finds it there. */
+export async function placeStaged(
+  { key, asked, fingerprint, accessMode }: Staging,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<void> {
+  const { volumeId, path } = key;
+  const { volume, volumeContext, capability, grant } = asked;
+  const { sourceRoots } = grant;
+  const { group, mountFlags, fsType } = capability;
+  const readOnly = isReaderMode(accessMode);
+  const { before, mounts } = planStage(volume, { terms: grant, group, readOnly });
   await ensurePlaced(
     {
       key,
       fields: {
-        fingerprint: print,
+        fingerprint,
         accessMode,
         shape: mounts.length === 0 ? 'nothing' : volume.kind === 'mounts' ? 'tree' : 'mount',
         volume: describeVolume(volume),
@@ -49,11 +78,14 @@ export async function nodeStageVolume(
         await prepare(before, sourceRoots, deps, context);
         if (mounts.length === 0) return 'done';
         const target = placeOf(path, deps);
-        await deps.engine.mountAll(
+        await mountVolume(
+          volume,
           {
             ...{ mounts, target, sourceRoots, expectEmpty: true, createTargets: makesTargets(volume) },
-            ...helpersOf(granted.grant),
+            ...helpersOf(grant),
           },
+          { volumeId, volumeContext, mountFlags, fsType, readOnly },
+          deps,
           timeoutOf(context),
         );
         return 'done';
@@ -62,5 +94,4 @@ export async function nodeStageVolume(
     deps,
     context,
   );
-  return {};
 }

@@ -19,8 +19,13 @@ export async function nodeGetVolumeStats(
   context: CallContext,
   deps: NodeDependencies,
 ): Promise<NodeGetVolumeStatsResponse> {
-  const { path } = await requireMounted(request, deps, context);
-  const usage = await usageOf(path, context, deps);
+  const record = await requireMounted(request, deps, context);
+  const answer = await deps.fuse.ask(record);
+  if (!answer.answers) {
+    const reason = answer.is === 'hung' ? 'timeout' : 'helper-failed';
+    throw new MountError({ reason, message: `${record.path}: ${answer.because}`, rolledBack: true });
+  }
+  const usage = await usageOf(record.path, context, deps);
   return {
     usage: [
       entry(usage.bytes, Unit.BYTES),

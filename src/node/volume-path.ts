@@ -2,7 +2,7 @@
 import type { VolumeRecord } from '../journal/record.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodeDependencies } from './dependencies.ts';
-import { isThere } from './mounted.ts';
+import { isShown } from './mounted.ts';
 import { NodeError } from './reasons.ts';
 import { requireVolumeId } from './request.ts';
 
@@ -16,6 +16,6 @@ export async function requireMounted(
   const { volumePath } = request;
   if (volumePath === '') throw new NodeError('missing-field', 'volume_path is missing');
   const record = deps.journal.of(volumeId).find(({ path }) => path === volumePath);
-  if (record !== undefined && (await isThere(record, deps, context))) return record;
+  if (record !== undefined && (await isShown(record, deps, context))) return record;
   throw new NodeError('volume-not-found', `volume ${volumeId} is not mounted at ${volumePath}`);
 }

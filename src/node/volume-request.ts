@@ -15,6 +15,8 @@ import { type Capability, isReaderMode, requireCapability } from './request.ts';
 
 export interface VolumeRequest {
   readonly volume: Volume;
+  /** As it came. */
+  readonly volumeContext: VolumeContext;
   readonly capability: Capability;
 }
 
@@ -40,7 +42,7 @@ export function readVolumeRequest(
       'volume_mount_group is not supported: the plugin does not advertise it (--fsgroup kubelet)',
     );
   }
-  return { volume: readVolumeContext(volumeContext, capability), capability };
+  return { volume: readVolumeContext(volumeContext, capability), volumeContext, capability };
 }
 
 export interface Granting {

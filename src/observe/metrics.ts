@@ -76,6 +76,16 @@ export const METRICS = {
     help: "Waits for kubelet's record of a pod's user namespace",
     labels: { outcome: '`completed`, `unpublished` when the pod went first, `expired`, `failed`' },
   },
+  csi_idmap_fuse_volumes: {
+    type: 'gauge',
+    help: 'FUSE volumes, by how their servers were when they were last asked',
+    labels: { state: '`serving`, `dead` when the server has ended, `hung` when it does not answer' },
+  },
+  csi_idmap_fuse_failures_total: {
+    type: 'counter',
+    help: 'Times that the server of a FUSE volume was found not to answer',
+    labels: { what: '`dead`, `hung`' },
+  },
 } as const satisfies Record<`csi_idmap_${string}`, MetricRow>;
 
 type Table = typeof METRICS;

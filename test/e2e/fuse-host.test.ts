@@ -1,6 +1,6 @@
 // fuse-host by itself, over its socket: what it starts and how, what it refuses, and what it tells of helpers that end.
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -146,7 +146,7 @@ describe('fuse-host', () => {
   });
 
   it('has a helper run in a control group with the memory that it may take', async function () {
-    const groups = () => controlGroups(host.child.pid ?? 0);
+    const groups = () => host.controlGroups();
     const mayNot = host.said.find((line) => line.includes('no control group'));
     needPermission(this, mayNot === undefined, `control groups cannot be made here: ${mayNot}`);
     const { pids } = await start('greedy', 'greedy');
@@ -253,16 +253,4 @@ async function muteServer(path: string): Promise<Disposable> {
       for (const socket of sockets) socket.destroy();
     },
   };
-}
-
-/** Of the helpers below a fuse-host, by version 1 or 2. */
-function controlGroups(pid: number): string[] {
-  const lines = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim().split('\n');
-  const own = lines.map((line) => line.split(':'));
-  const memory = own.find(([, names]) => names === 'memory');
-  const unified = own.find(([id]) => id === '0');
-  const directory = memory
-    ? join('/sys/fs/cgroup/memory', memory[2] ?? '')
-    : join('/sys/fs/cgroup', (unified?.[2] ?? '').replace(/\/fuse-host$/, ''));
-  return readdirSync(directory).filter((name) => /^fuse-[0-9a-f]{8}-[0-9a-f]{32}$/.test(name));
 }

@@ -1,6 +1,9 @@
 // `csi-driver-idmap fuse-host` as tests run it, below the directory of a test node.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -12,6 +15,8 @@ export interface TestFuseHost extends AsyncDisposable {
   readonly client: FuseHost;
   readonly child: ChildProcess;
   readonly said: string[];
+  /** Those of its helpers. */
+  controlGroups(): string[];
   /** By SIGTERM. Gives its exit status, or the name of the signal that ended it. */
   stop(): Promise<number | string>;
   /** By SIGKILL. */
@@ -37,6 +42,7 @@ export async function startFuseHost(directory: string, flags: readonly string[] 
   const client = fuseHostAt({ socket, version: 'test' });
   const host: TestFuseHost = {
     ...{ socket, client, child, said },
+    controlGroups: () => controlGroupsOf(socket),
     stop() {
       child.kill('SIGTERM');
       return closed;
@@ -45,7 +51,13 @@ export async function startFuseHost(directory: string, flags: readonly string[] 
       child.kill('SIGKILL');
       await closed;
     },
-    [Symbol.asyncDispose]: () => host.kill(),
+    async [Symbol.asyncDispose]() {
+      await host.kill();
+      // Its successor would remove them; not what is in use.
+      for (let tries = 0; tries < 20 && controlGroupsOf(socket).length > 0; tries++) {
+        for (const group of controlGroupsOf(socket)) await rmdir(group).catch(() => delay(50));
+      }
+    },
   };
   const deadline = performance.now() + START_MS;
   for (;;) {
@@ -65,4 +77,20 @@ export function startSpec(spec: Partial<StartSpec> & Pick<StartSpec, 'target' | 
     ...{ podUidmap: '', podGidmap: '', part: 0, createTarget: true },
     ...spec,
   };
+}
+
+/** By the name of the socket, of version 1 or 2, below the group of this process. */
+function controlGroupsOf(socket: string): string[] {
+  const own = readFileSync('/proc/self/cgroup', 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => line.split(':'));
+  const memory = own.find(([, names]) => names === 'memory');
+  const unified = own.find(([id]) => id === '0');
+  const directory = memory
+    ? join('/sys/fs/cgroup/memory', memory[2] ?? '')
+    : join('/sys/fs/cgroup', unified?.[2] ?? '');
+  const digest = createHash('sha256').update(socket).digest('hex').slice(0, 8);
+  const names = existsSync(directory) ? readdirSync(directory) : [];
+  return names.filter((name) => name.startsWith(`fuse-${digest}-`)).map((name) => join(directory, name));
 }

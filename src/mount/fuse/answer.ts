@@ -4,7 +4,13 @@ import type { Fd } from '../../sys/fd.ts';
 import { findProgram, run } from './program.ts';
 import type { Programs } from './programs.ts';
 
-export type Answer = { readonly answers: true } | { readonly answers: false; readonly because: string };
+export type Answer =
+  | { readonly answers: true }
+  /** `dead`: the kernel answers in place of a server that has ended. `hung`: nobody answers. */
+  | { readonly answers: false; readonly is: 'dead' | 'hung'; readonly because: string };
+
+export const ENDED: Answer = { answers: false, is: 'dead', because: 'its server has ended' };
+export const NO_ANSWER: Answer = { answers: false, is: 'hung', because: 'it does not answer' };
 
 /** What both ways print for a filesystem without a server; any other error is an answer too. */
 export const DEAD = /ENOTCONN|ECONNABORTED|not connected|connection abort/;
@@ -13,8 +19,8 @@ export const DEAD = /ENOTCONN|ECONNABORTED|not connected|connection abort/;
 export function askFilesystem(path: string, programs: Programs, files: readonly Fd[] = []): Answer {
   const { directories, deadline } = programs;
   const { outcome, said } = run({ argv: question(path, directories), directories, files }, deadline);
-  if (outcome === 'deadline') return { answers: false, because: 'it does not answer' };
-  return DEAD.test(said) ? { answers: false, because: 'its server has ended' } : { answers: true };
+  if (outcome === 'deadline') return NO_ANSWER;
+  return DEAD.test(said) ? ENDED : { answers: true };
 }
 
 /** stat(1) takes 2 ms; this runtime, which is always there, nearer to 100. */

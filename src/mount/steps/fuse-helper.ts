@@ -82,7 +82,7 @@ function endingOnFailure(running: Running, work: () => void): void {
 
 function expectAnswer(answer: Answer, running: Running, helper: Helper, at: Workplace): void {
   if (answer.answers) return;
-  const reason = answer.because === 'it does not answer' ? 'timeout' : 'helper-failed';
+  const reason = answer.is === 'hung' ? 'timeout' : 'helper-failed';
   throw ofHelper(running, helper, at, reason, `has mounted, but ${answer.because}`);
 }
 
