@@ -37,6 +37,11 @@ image: ## The container image, by docker, podman or buildah; BASE=debootstrap wh
 	IMAGE='$(IMAGE)' BASE='$(BASE)' BUILD_BASE='$(BUILD_BASE)' BUILDER='$(BUILDER)' PLATFORM='$(PLATFORM)' \
 	  ARCHIVE='$(ARCHIVE)' scripts/image
 
+.PHONY: test-image
+test-image: deps ## Build the image, and try what is in it (root); variables as for image
+	$(MAKE) --no-print-directory image ARCHIVE=$(CURDIR)/dist/image.tar
+	IMAGE_ARCHIVE=$(CURDIR)/dist/image.tar npm run --silent test:image
+
 .PHONY: bench
 bench: deps tools ## Measure, beside a peer in the same run
 	npm run --silent bench

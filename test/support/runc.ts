@@ -23,7 +23,7 @@ import { type TemporaryDirectory, temporaryDirectory } from './fixtures.ts';
 import { goTool } from './go-tool.ts';
 import { needRoot, needTool } from './need.ts';
 
-const RUNC = { module: 'github.com/opencontainers/runc', version: 'v1.4.3', cgo: true };
+export const RUNC = { module: 'github.com/opencontainers/runc', version: 'v1.4.3', cgo: true };
 /** Longer than any script of a test. */
 const TIMEOUT_MS = 60_000;
 
