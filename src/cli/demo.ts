@@ -6,6 +6,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, statS
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { localEngine } from '../mount/engine.ts';
 import { kernelHere } from '../mount/kernel.ts';
 import { readMountinfo } from '../mount/mountinfo.ts';
 import { describeStep, plan } from '../mount/plan.ts';
@@ -66,6 +67,16 @@ async function runDemo(root: string): Promise<void> {
   chmodSync(root, 0o711);
   const kubeletDir = path.join(root, 'kubelet');
   mkdirSync(kubeletDir);
+  // Kubelet makes its directory a shared mount.
+  const engine = cleanUp.use(localEngine());
+  const target = { path: kubeletDir };
+  await engine.mountAll({
+    mounts: [{ type: 'bind', source: kubeletDir, options: ['bind', 'shared'] }],
+    target,
+  });
+  cleanUp.defer(async () => {
+    await engine.unmount({ target });
+  });
 
   const layers = makeLayers(root);
   const count = layers.reduce((sum, { files }) => sum + files.length, 0);

@@ -22,12 +22,18 @@ export async function whyUnseen({
   );
 }
 
-/** That of process 1, which is another than ours: in a container without hostPID it is ours. */
+/** The first mount namespace of the system (MNT_NS_INIT_INO of linux/nsfs.h, Linux 6.18); it has no fixed number before. */
+const FIRST_NAMESPACE = 'mnt:[4026531832]';
+
+/** The first one, or that of process 1, where that is another than ours: in a container without hostPID it is ours. */
 function isNodeNamespace(): boolean {
+  const own = readlinkSync('/proc/self/ns/mnt');
+  if (own === FIRST_NAMESPACE) return true;
   if (process.pid === 1) return false;
   try {
-    return readlinkSync('/proc/1/ns/mnt') === readlinkSync('/proc/self/ns/mnt');
+    return readlinkSync('/proc/1/ns/mnt') === own;
   } catch {
+    // Not ours to look at.
     return false;
   }
 }
