@@ -37,7 +37,7 @@ interface Pod {
 }
 
 const MAPPINGS = { A: '0:100000:65536', B: '0:200000:65536' };
-const START_MS = 10_000;
+const START_MS = 60_000;
 
 export async function demoCommand(): Promise<void> {
   if (process.getuid?.() !== 0) {

@@ -40,7 +40,7 @@ export function serve(flags: readonly string[], wrapper: readonly string[] = [])
   return { child, said, ended };
 }
 
-const START_MS = 15_000;
+const START_MS = 60_000;
 
 /** The plugin, served below a wrapper such as `unshare --mount`, which must exec it. */
 export async function startPluginBelow(
