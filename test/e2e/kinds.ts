@@ -103,6 +103,9 @@ const image = (type: ImageType, written: Written, needs: string): Kind => ({
   written,
 });
 
+/** The file behind a device that is there before the plugin, and stays. */
+export const DISK = 'disk';
+
 export const KINDS: readonly Kind[] = [
   {
     title: 'bind',
@@ -224,8 +227,8 @@ export const KINDS: readonly Kind[] = [
     title: 'filesystem on a device',
     context: (at) => ({ type: 'ext4', source: readlinkSync(at('device')) }),
     prepare: (at) => {
-      IMAGES.ext4.make(at('image'), at('base'));
-      const device = execFileSync('losetup', ['--find', '--show', at('image')], { encoding: 'utf8' }).trim();
+      IMAGES.ext4.make(at(DISK), at('base'));
+      const device = execFileSync('losetup', ['--find', '--show', at(DISK)], { encoding: 'utf8' }).trim();
       symlinkSync(device, at('device'));
     },
     clean: (at) => execFileSync('losetup', ['--detach', readlinkSync(at('device'))]),

@@ -8,7 +8,7 @@ import { expect } from 'chai';
 import { eventually } from '../support/fixtures.ts';
 import { sparseFile } from '../support/images.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
-import { filesIn, KINDS, type Kind, type VolumeOfKind, volumeOfKind, writeNote } from './kinds.ts';
+import { DISK, filesIn, KINDS, type Kind, type VolumeOfKind, volumeOfKind, writeNote } from './kinds.ts';
 import type { Answer, TestNode } from './node.ts';
 import { blockCapability, podInfo, type Volume, volumeOn } from './volume.ts';
 
@@ -171,17 +171,19 @@ export async function expectNothingLeft(node: TestNode): Promise<void> {
 export const layersOf = ({ stateDir }: TestNode): string[] =>
   existsSync(join(stateDir, 'layers')) ? readdirSync(join(stateDir, 'layers')) : [];
 
-/** Loop devices of files on the node's own filesystem: by name they cannot be told, once their opener is gone. */
+/** The plugin's loop devices: of files on the node's own filesystem, whose names end elsewhere once their opener is gone. */
 export function devicesOf({ directory }: TestNode): string[] {
   const { dev } = statSync(directory);
   const own = `${dev >> 8}:${dev & 0xff}`;
-  const listed = execFileSync('losetup', ['--list', '--json', '--output', 'NAME,BACK-MAJ:MIN'], {
+  const listed = execFileSync('losetup', ['--list', '--json', '--output', 'NAME,BACK-MAJ:MIN,BACK-FILE'], {
     encoding: 'utf8',
   });
   const { loopdevices }: { loopdevices: Record<string, string>[] } = JSON.parse(
     listed || '{"loopdevices":[]}',
   );
-  return loopdevices.filter((device) => device['back-maj:min']?.trim() === own).map(({ name = '' }) => name);
+  return loopdevices
+    .filter((device) => device['back-maj:min']?.trim() === own && !device['back-file']?.endsWith(`/${DISK}`))
+    .map(({ name = '' }) => name);
 }
 
 export function removePod({ target }: Volume): void {
