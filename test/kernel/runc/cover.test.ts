@@ -7,7 +7,7 @@ import { PUBLICATION, volumeOf } from '../../unit/volume/volumes.ts';
 import { can, describeContainers, MAPPING } from './containers.ts';
 
 describeContainers('the cover of a nested volume, in a container', ({ mounted, run }) => {
-  const plan = planPublish(volumeOf('overlay, idmap: pod'), PUBLICATION);
+  const plan = planPublish(volumeOf('overlay, idmap: pod'), { ...PUBLICATION, cover: 'nested' });
   if (plan.is !== 'nested') throw new Error(plan.is);
   const { cover } = plan;
 
