@@ -4,6 +4,8 @@ export interface Contestant {
   readonly name: string;
   /** One round. What it makes it takes away again, outside of the time if it says so. */
   readonly round: () => Promise<void> | void;
+  /** Ahead of each round, not measured. */
+  readonly before?: () => Promise<void> | void;
   /** After each round, not measured. */
   readonly after?: () => Promise<void> | void;
 }
@@ -17,7 +19,8 @@ export interface Measured {
 export async function measure(contestants: readonly Contestant[], rounds: number): Promise<Measured[]> {
   const times = new Map(contestants.map(({ name }) => [name, [] as number[]]));
   for (let i = 0; i < rounds; i++) {
-    for (const { name, round, after } of contestants) {
+    for (const { name, round, before, after } of contestants) {
+      await before?.();
       const started = performance.now();
       await round();
       times.get(name)?.push(performance.now() - started);

@@ -17,6 +17,7 @@ withOptions(serve, OPTIONS, async (flags) => {
   await serveCommand(flags);
 });
 
+const { fuseHostSocket } = OPTIONS;
 const fuseHost = program
   .command('fuse-host')
   .description(
@@ -98,9 +99,14 @@ program
   .description('say what this kernel and machine support, and what is missing for what')
   .option('--policy <file>', 'say also what this policy allows, or what is wrong with it')
   .option(...jsonFlag)
+  .option(
+    '--fuse-host-socket <path>',
+    'of a node whose FUSE helpers are to be shown',
+    fuseHostSocket.fallback({}),
+  )
   .action(async (flags) => {
     const { doctorCommand } = await import('./cli/doctor.ts');
-    doctorCommand(flags);
+    await doctorCommand(flags);
   });
 
 program

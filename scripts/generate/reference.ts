@@ -1,6 +1,7 @@
 // Reference pages of docs/, and the schema beside them, from the tables that the code itself reads: a page cannot say anything else than what
 // the program does.
-import { OPTIONS, variableOf } from '../../src/config.ts';
+import { OPTIONS, type OptionRow, type OptionTable, variableOf } from '../../src/config.ts';
+import { FUSE_HOST_OPTIONS } from '../../src/fuse-host-config.ts';
 import { REASONS } from '../../src/node/reasons.ts';
 import { METRICS } from '../../src/observe/metrics.ts';
 import { DEFAULT_POLICY_TEXT } from '../../src/policy/default.ts';
@@ -24,18 +25,26 @@ export function generateReference(): Map<string, string> {
   return new Map(Object.entries(PAGES).map(([file, page]) => [file, `${page().trim()}\n`]));
 }
 
+const optionRows = <S extends object>(options: OptionTable<S>): string[][] =>
+  Object.values<OptionRow<unknown>>(options).map(
+    ({ flag, variable = variableOf(flag), placeholder, meaning, fallback }) => [
+      `\`--${flag} ${placeholder}\``,
+      `\`${variable}\``,
+      meaning.replace(/ \(default: .*\)$/, ''),
+      /\(default: (.*)\)$/.exec(meaning)?.[1] ?? `\`${fallback({})}\``,
+    ],
+  );
+
 function configurationPage(): string {
-  const rows = Object.values(OPTIONS).map(({ flag, placeholder, meaning, fallback }) => [
-    `\`--${flag} ${placeholder}\``,
-    `\`${variableOf(flag)}\``,
-    meaning.replace(/ \(default: .*\)$/, ''),
-    /\(default: (.*)\)$/.exec(meaning)?.[1] ?? `\`${fallback({})}\``,
-  ]);
   return `${head('Configuration', 'src/config.ts')}
 \`csi-driver-idmap serve\` takes each of these as a flag or as an environment variable; the flag wins. A wrong value
 is refused at start, by name. A flag whose value is a list may be given several times.
 
-${table(['flag', 'variable', 'meaning', 'default'], rows)}`;
+${table(['flag', 'variable', 'meaning', 'default'], optionRows(OPTIONS))}
+
+\`csi-driver-idmap fuse-host\` ([fuse.md](fuse.md)) takes these, alike:
+
+${table(['flag', 'variable', 'meaning', 'default'], optionRows(FUSE_HOST_OPTIONS))}`;
 }
 
 function errorsPage(): string {

@@ -1,29 +1,32 @@
-// `doctor`: what this kernel and machine support, and what is missing for what; with a policy file, what it allows. Exit
-// status 1 when something is missing for which there is no other way, or the file is no policy.
+// `doctor`: what this kernel and machine support, and what is missing for what; with a policy file, what it allows; on a
+// node with fuse-host, its helpers. Exit status 1 when something is missing for which there is no other way, or the file is
+// no policy.
 import { release } from 'node:os';
 import { describePolicy } from '../policy/describe.ts';
 import { readPolicyFile } from '../policy/file.ts';
 import { FEATURES, type FeatureName, probeFeature } from '../sys/features.ts';
+import { describeHelpers, helpersAt } from './doctor-helpers.ts';
 import { table } from './table.ts';
 
 export interface DoctorFlags {
   readonly json?: boolean;
   /** A file. */
   readonly policy?: string;
+  readonly fuseHostSocket: string;
 }
 
 /** @throws Error naming the policy file and all that is wrong with it */
-export function doctorCommand({ json, policy: file }: DoctorFlags): void {
+export async function doctorCommand({ json, policy: file, fuseHostSocket }: DoctorFlags): Promise<void> {
   const policy = file === undefined ? undefined : describePolicy(readPolicyFile(file).policy);
   const names = Object.keys(FEATURES) as FeatureName[];
   const findings = names.map((name) => {
     const { since, neededFor, without, how, essential } = FEATURES[name];
     return { name, ...probeFeature(name), since, neededFor, without, how, essential };
   });
+  const helpers = await helpersAt(fuseHostSocket);
   if (json) {
-    console.log(
-      JSON.stringify({ kernel: release(), architecture: process.arch, features: findings, policy }, null, 2),
-    );
+    const all = { kernel: release(), architecture: process.arch, features: findings, policy, helpers };
+    console.log(JSON.stringify(all, null, 2));
   } else {
     console.log(
       `Linux ${release()} ${process.arch}, ${process.getuid?.() === 0 ? 'as root' : 'not as root'}\n`,
@@ -34,6 +37,7 @@ export function doctorCommand({ json, policy: file }: DoctorFlags): void {
       const found = finding.here === 'yes' ? '' : `\n  found: ${finding.because}`;
       console.log(`\n${finding.name}\n  probed by ${finding.how}${found}\n  without it: ${finding.without}`);
     }
+    if (helpers !== undefined) console.log(`\nfuse-host at ${fuseHostSocket}${describeHelpers(helpers)}`);
     if (policy !== undefined) console.log(`\npolicy ${file}\n\n${policy}`);
   }
   if (findings.some(({ here, essential }) => essential && here === 'no')) process.exitCode = 1;

@@ -18,6 +18,7 @@ import {
   writeFiles,
 } from '../support/fixtures.ts';
 import { needFile, needPermission, needRoot, needTool } from '../support/need.ts';
+import { run } from './command.ts';
 import { startFuseHost, startSpec, type TestFuseHost } from './fuse-host.ts';
 import { mountsAt } from './kernel.ts';
 import { isAlive } from './serve.ts';
@@ -102,6 +103,8 @@ describe('fuse-host', () => {
     expect(helper.pids).to.have.length(1);
     expect(readFileSync(join(target, 'file'), 'utf8')).to.equal('plain');
     expect(await host.client.list()).to.deep.equal([helper]);
+    const doctor = run(['doctor', '--fuse-host-socket', host.socket]);
+    expect(doctor.stdout).to.match(/^ {2}bindfs serving; volume plain; .*kubelet\/plain; processes \d+$/m);
     await unmounted('plain');
     expect(existsSync(`/proc/${helper.pids[0]}`)).to.equal(false);
   });

@@ -76,7 +76,7 @@ describe('the help', () => {
   it('--help names every command, --version the version; both exit 0', () => {
     const help = run(['--help']);
     expectSuccess(help);
-    for (const command of ['serve', 'mount', 'unmount', 'plan', 'userns', 'doctor', 'demo']) {
+    for (const command of ['serve', 'fuse-host', 'mount', 'unmount', 'plan', 'userns', 'doctor', 'demo']) {
       expect(help.stdout).to.match(new RegExp(`^ {2}${command} `, 'm'));
     }
     const version = run(['--version']);

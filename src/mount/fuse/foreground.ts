@@ -3,6 +3,7 @@
 
 const FOREGROUND: Readonly<Record<string, readonly string[]>> = {
   bindfs: ['-f'],
+  fuse2fs: ['-f'],
   'fuse-overlayfs': ['-f'],
   squashfuse: ['-f'],
   squashfuse_ll: ['-f'],

@@ -47,7 +47,7 @@ size: { max: 1Gi }
 block: true
 sources: { nfs: ['files:/srv/.*'] }
 helpers:
-  bindfs: { options: { mirror: '\\d+', multithreaded: true } }
+  bindfs: { options: { mirror: '\\d+', multithreaded: true }, user: 65534 }
   sshfs: { sources: ['backup@files:.*'], program: /opt/bin/sshfs }`),
   mapped: policyOf(`class: inline
 types: [tmpfs]
@@ -780,9 +780,14 @@ describe('authorize', () => {
         'writers',
         'where a helper is',
         fuse('sshfs', 'backup@files:/x'),
-        { programDirectories: ['/opt/bin'] },
+        { programDirectories: ['/opt/bin'], helperUsers: new Map() },
       ],
-      ['writers', 'the usual helpers', fuse('bindfs', '/srv/team-a/x'), { programDirectories: [] }],
+      [
+        'writers',
+        'the usual helpers, one as an ordinary user',
+        fuse('bindfs', '/srv/team-a/x'),
+        { programDirectories: [], helperUsers: new Map([['bindfs', { uid: 65534, gid: 65534 }]]) },
+      ],
     ];
     for (const [policy, what, volume, grant] of rows) {
       it(what, () => expect(outcome([policy, what, volume])).to.deep.include(grant as Partial<Grant>));

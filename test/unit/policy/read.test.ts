@@ -123,6 +123,9 @@ rules:
       rule('    helpers: { sshfs: { program: bin/sshfs } }'),
       /must be the absolute path/,
     ],
+    ['a helper that would be root', rule('    helpers: { sshfs: { user: "0:1000" } }'), /an ordinary user/],
+    ['a helper in the group of root', rule('    helpers: { sshfs: { user: "1000:0" } }'), /an ordinary user/],
+    ['a user by name', rule('    helpers: { sshfs: { user: nobody } }'), /must be the numbers/],
     [
       'a pattern that is none',
       rule('    options: { nfs: { vers: "4(" } }'),
