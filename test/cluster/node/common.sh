@@ -1,0 +1,40 @@
+# What the scripts here share: where things are, and how they are said. To be sourced.
+# shellcheck shell=bash
+dir=${CLUSTER_DIR:-/var/lib/one-node-cluster}
+bin=$dir/bin run=$dir/run kubelet_dir=${KUBELET_DIR:-/var/lib/kubelet}
+export PATH=$bin:$PATH
+say() { printf '%s\n' "$*"; }
+fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+need_root() { [ "$(id -u)" = 0 ] || fail "needs root"; }
+
+# start_ NAME COMMAND...: in a session of its own, output in $run/logs. Kept, so that it can be started again (restart).
+start_() {
+  local name=$1
+  shift
+  printf '#!/usr/bin/env bash\ncd %q && exec' "$run" >"$run/$name.sh"
+  printf ' %q' "$@" >>"$run/$name.sh"
+  echo >>"$run/$name.sh"
+  spawn_ "$name"
+}
+spawn_() {
+  PATH=$bin:$PATH setsid bash "$run/$1.sh" >>"$run/logs/$1.log" 2>&1 </dev/null &
+  echo $! >"$run/$1.pid"
+}
+# stop_ NAME [SIGNAL]: and wait for its end, five seconds at most.
+stop_() {
+  [ -f "$run/$1.pid" ] || return 0
+  local pid
+  pid=$(cat "$run/$1.pid")
+  kill "-${2:-TERM}" "$pid" 2>/dev/null
+  for _ in $(seq 50); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  kill -9 "$pid" 2>/dev/null
+  rm -f "$run/$1.pid"
+}
+# wait_for NAME COMMAND...: until it succeeds, two minutes at most.
+wait_for() {
+  local name=$1
+  shift
+  for _ in $(seq 240); do "$@" >/dev/null 2>&1 && return; sleep 0.5; done
+  tail -5 "$run/logs/$name.log" >&2
+  fail "$name did not come up; its log is $run/logs/$name.log"
+}
