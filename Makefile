@@ -50,6 +50,20 @@ bench: deps tools ## Measure, beside a peer in the same run
 clean: ## Remove what was installed and built
 	rm -rf node_modules dist coverage .tools
 
+##@ A real node
+.PHONY: cluster
+cluster: deps tools ## A Kubernetes cluster of one node on this machine, built from source: ten minutes the first time (root, Go)
+	test/cluster/node/build
+	test/cluster/node/up
+
+.PHONY: cluster-down
+cluster-down: ## Stop it; nothing is left but what was built
+	test/cluster/node/down
+
+.PHONY: test-cluster
+test-cluster: cluster ## Tests on it, with real pods
+	npm run --silent test:cluster
+
 ##@ Set up
 .PHONY: deps
 deps: node_modules/.package-lock.json ## npm packages, exactly those of the lockfile
@@ -65,4 +79,4 @@ tools: ## Debian packages that tests use (as root on Debian; else says what is m
 ##@ Help
 .PHONY: help
 help: ## This list
-	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -9,6 +9,7 @@ import { leftMounted, removeLeftovers } from './fixtures.ts';
 import { newSince, type Snapshot, takeSnapshot } from './leaks.ts';
 import { enterOwnNamespace } from './namespace.ts';
 import { skipped } from './need.ts';
+import { isOnHost } from './on-host.ts';
 import { accountOf, takeReportFile, writeReport } from './report.ts';
 
 enterOwnNamespace();
@@ -26,9 +27,10 @@ const takenAway: string[] = [];
 
 export const mochaHooks = {
   beforeAll(this: Mocha.Context): void {
-    // A child whose parent has ended becomes ours rather than init's, and so is seen.
+    // A child whose parent has ended becomes ours rather than init's, and so is seen. What is restarted on a real node is
+    // nobody's.
     const prctl = syscall('prctl', { x64: 157, arm64: 167 }, [int, long], nothing);
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    if (!isOnHost()) prctl(PR_SET_CHILD_SUBREAPER, 1);
     known = takeSnapshot();
     for (const suite of rootOf(this).suites) {
       // Comes after the hooks of the suite's own, which put away what its tests share.

@@ -13,6 +13,7 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isTheRuntimes } from './on-host.ts';
 
 /** Every temporary directory of the tests is called this, and then by the process that made it. */
 export const TEMPORARY_PREFIX = 'csi-driver-idmap-';
@@ -49,7 +50,7 @@ export function newSince(before: Snapshot, after: Snapshot): string[] {
 
 function mounts(): string[] {
   return mountTargets()
-    .filter(({ target }) => !isOthers(target))
+    .filter(({ target }) => !isOthers(target) && !isTheRuntimes(target))
     .map(({ id, target, type }) => `${id} ${target} (${type})`);
 }
 

@@ -5,7 +5,7 @@ import { CLONE, MS, UMOUNT } from '../../src/sys/constants.ts';
 import { mount, umount2, unshare } from '../../src/sys/syscalls.ts';
 import { mountTargets, TEMPORARY_PREFIX } from './leaks.ts';
 
-/** Says that this process, or one that started it, has been here. */
+/** Says that this process, or one that started it, has been here; or, with `host`, that it is to stay (on-host.ts). */
 const VARIABLE = 'TEST_MOUNT_NAMESPACE';
 
 /**

@@ -1,0 +1,89 @@
+// Objects of the cluster as people write them: a volume with its claim, and pods that have it.
+import { IMAGE, type KubernetesObject, NODE } from './cluster.ts';
+import { DRIVER_NAME } from './driver.ts';
+
+export type Attributes = Readonly<Record<string, string>>;
+
+export interface VolumeMount {
+  readonly mountPath: string;
+  readonly subPath?: string;
+  readonly readOnly?: boolean;
+  readonly mountPropagation?: string;
+}
+
+export interface ContainerOfPod {
+  readonly name: string;
+  /** What busybox's shell runs. */
+  readonly script: string;
+  /** Of the one volume; `/v` alone by default. */
+  readonly mounts?: readonly VolumeMount[];
+}
+
+export interface PodObject {
+  readonly name: string;
+  /** The claim that has the same name by default. */
+  readonly claim?: string;
+  /** Written into the pod, in place of a claim. */
+  readonly inline?: Attributes;
+  readonly hostUsers?: boolean;
+  readonly fsGroup?: number;
+  readonly runAsUser?: number;
+  readonly restartPolicy?: 'Always' | 'OnFailure' | 'Never';
+  readonly init?: readonly ContainerOfPod[];
+  readonly containers: readonly ContainerOfPod[];
+}
+
+/** A PersistentVolume and the claim that has it, both of this name. */
+export function volume(name: string, volumeAttributes: Attributes): KubernetesObject[] {
+  const storage = { storage: '1Gi' };
+  const common = { accessModes: ['ReadWriteMany'], storageClassName: '' };
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name },
+      spec: {
+        ...common,
+        capacity: storage,
+        persistentVolumeReclaimPolicy: 'Retain',
+        claimRef: { name, namespace: 'default' },
+        csi: { driver: DRIVER_NAME, volumeHandle: name, volumeAttributes },
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name },
+      spec: { ...common, volumeName: name, resources: { requests: storage } },
+    },
+  ];
+}
+
+export function pod({ name, claim = name, inline, ...spec }: PodObject): KubernetesObject {
+  const { hostUsers = false, fsGroup, runAsUser, restartPolicy = 'Never', init = [], containers } = spec;
+  const source = inline
+    ? { csi: { driver: DRIVER_NAME, volumeAttributes: inline } }
+    : { persistentVolumeClaim: { claimName: claim } };
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name },
+    spec: {
+      ...{ nodeName: NODE, hostUsers, restartPolicy, dnsPolicy: 'Default', terminationGracePeriodSeconds: 0 },
+      enableServiceLinks: false,
+      automountServiceAccountToken: false,
+      securityContext: {
+        ...(fsGroup !== undefined && { fsGroup }),
+        ...(runAsUser !== undefined && { runAsUser }),
+      },
+      volumes: [{ name: 'v', ...source }],
+      initContainers: init.map(container),
+      containers: containers.map(container),
+    },
+  };
+}
+
+const container = ({ name, script, mounts = [{ mountPath: '/v' }] }: ContainerOfPod) => ({
+  ...{ name, image: IMAGE, imagePullPolicy: 'Never', command: ['sh', '-c', script] },
+  volumeMounts: mounts.map((mount) => ({ name: 'v', ...mount })),
+});

@@ -1,0 +1,10 @@
+// Tests of a real node (test/cluster) are about this machine as it is, with what runs on it: they stay in its mount
+// namespace, and what its container runtime does in its own time is not theirs.
+
+/** As `npm run test:cluster` says. */
+export const isOnHost = (): boolean => process.env.TEST_MOUNT_NAMESPACE === 'host';
+
+/** Sandboxes of pods that are gone stay until kubelet clears them away, once a minute. */
+const OF_THE_RUNTIME = /^\/(run|var\/run)\/netns\/|\/run\/containerd\/state\//;
+
+export const isTheRuntimes = (mountTarget: string): boolean => isOnHost() && OF_THE_RUNTIME.test(mountTarget);
