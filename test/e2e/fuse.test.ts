@@ -2,14 +2,15 @@
 // own volume alone.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { eventually, writeFiles } from '../support/fixtures.ts';
+import { eventually, ownerOf, writeFiles } from '../support/fixtures.ts';
 import { needFile, needRoot, needTool } from '../support/need.ts';
 import { startFuseHost, type TestFuseHost } from './fuse-host.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
+import { podOn } from './pod.ts';
 import { isAlive, startPluginBelow } from './serve.ts';
 import { capability, type Volume, volumeOn } from './volume.ts';
 
@@ -20,6 +21,7 @@ rules:
   - class: persistent
     types: [bind, tmpfs, fuse.bindfs, fuse.mute, fuse.failing]
     roots: [{ path: ${directory}, access: read-write }]
+    idmap: { kinds: [pod] }
     helpers:
       bindfs: {}
       mute: { program: ${directory}/programs/mute }
@@ -132,6 +134,23 @@ describe('FUSE volumes with fuse-host', function () {
     await using several = await published(volumeOn(node, { context: { mounts: JSON.stringify(mounts) } }));
     expect(readFileSync(join(several.target, 'below/file'), 'utf8')).to.equal('plain');
     expect(await host.client.list()).to.have.length(2);
+  });
+
+  it('for a pod with a user namespace: below its cover, with the ids of the pod', async () => {
+    using pod = podOn(node);
+    await using volume = bindfs({ idmap: 'pod', ...pod.info });
+    const target = pod.targetOf('data');
+    expect(await volume.stage()).to.include({ code: 'OK' });
+    expect(await volume.publish({ targetPath: target })).to.include({ code: 'OK' });
+    pod.record();
+    const file = join(target, 'data/file');
+    await eventually('it is completed', () => existsSync(file));
+    expect(readFileSync(file, 'utf8')).to.equal('plain');
+    expect(ownerOf(file)).to.equal('131072:131072');
+    const pid =
+      (await host.client.list()).find(({ target: at }) => at === join(target, 'data'))?.pids[0] ?? 0;
+    expect(await volume.unpublish({ targetPath: target })).to.include({ code: 'OK' });
+    await expectEnded(pid);
   });
 
   it('whose helper fails leave nothing, and the call has its words', async () => {
