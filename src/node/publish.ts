@@ -81,7 +81,8 @@ async function publishLocked(
   using _lock = deps.locks.take(key.volumeId, key.path);
   // Before all that could be refused by now: kubelet takes a refusal for "nothing is mounted".
   const placed = await findPlaced(key, fingerprint, deps, context);
-  return placed ?? placeAnew(publish, deps, context);
+  // Awaited here, or the lock would be let go of before it is done.
+  return placed ?? (await placeAnew(publish, deps, context));
 }
 
 async function placeAnew(

@@ -39,7 +39,7 @@ describe('the image', () => {
   const find = (args: readonly string[]) => execFileSync('find', args, { encoding: 'utf8' });
   const run = async (options: ContainerOptions) => {
     await using container = startContainer(runc, image, options);
-    return container.ended;
+    return await container.ended;
   };
 
   it('says what it is', () => {

@@ -208,7 +208,7 @@ ${more}`;
       const file = directory.at('config');
       const ask = async () => {
         using api = kubernetesApi({ is: 'kubeconfig', files: [file] });
-        return api.ask(GET);
+        return await api.ask(GET);
       };
       expect(await ask()).to.deep.equal({
         is: 'failed',
