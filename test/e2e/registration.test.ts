@@ -9,7 +9,7 @@ import { NodeService } from '../../src/rpc/generated/csi.ts';
 import { eventually, mountPlace, type TemporaryDirectory } from '../support/fixtures.ts';
 import { registerAt } from '../support/kubelet-registration.ts';
 import { needRoot, needTool } from '../support/need.ts';
-import { flagsOf, type Served, serve } from './serve.ts';
+import { flagsOf, type Served, serve, sharedKubelet } from './serve.ts';
 
 interface Registering extends AsyncDisposable {
   /** Kubelet's directory, and the socket in it. */
@@ -55,6 +55,7 @@ describe('the plugin registers with kubelet', () => {
 
   it('by a socket in its directory; is called where it says; ready once registered; gone with SIGTERM', async () => {
     using place = mountPlace();
+    using _kubelet = sharedKubelet(place.path);
     await using plugin = await startIn(place);
     expect(await plugin.readyz()).to.equal(503);
     const { name, endpoint } = await registerAt(plugin.socket, 'NodeGetInfo failed');
@@ -73,6 +74,7 @@ describe('the plugin registers with kubelet', () => {
 
   it('again, after it was killed', async () => {
     using place = mountPlace();
+    using _kubelet = sharedKubelet(place.path);
     {
       await using plugin = await startIn(place);
       await registerAt(plugin.socket);
@@ -88,6 +90,7 @@ describe('the plugin registers with kubelet', () => {
     this.timeout('10m'); // The first run downloads kubelet's module and compiles it.
     needTool(this, 'go', "kubelet's client is in Go");
     using place = mountPlace();
+    using _kubelet = sharedKubelet(place.path);
     await using plugin = await startIn(place);
     await eventually('the socket is there', () => existsSync(plugin.socket));
     const register = async (problem: string) => {

@@ -2,13 +2,14 @@
 // wrapper, and expected to fail as often as to serve.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/rpc/client.ts';
 import { IdentityService } from '../../src/rpc/generated/csi.ts';
 import type { LogLine, Plugin } from '../sanity/plugin.ts';
+import { sharedMount } from '../support/fixtures.ts';
 import { PROGRAM, plainEnvironment } from './command.ts';
 
 export interface Served {
@@ -29,6 +30,13 @@ export function flagsOf(directory: string): string[] {
     ['--node-id', 'test'],
   ];
   return flags.flat();
+}
+
+/** The kubelet directory of these flags, shared with the node as a real one is, or the plugin does not get ready. */
+export function sharedKubelet(directory: string): Disposable {
+  const path = join(directory, 'kubelet');
+  mkdirSync(path);
+  return sharedMount(path);
 }
 
 export function serve(flags: readonly string[], wrapper: readonly string[] = []): Served {

@@ -8,7 +8,7 @@ import { eventually, mountPlace } from '../support/fixtures.ts';
 import { registerAt } from '../support/kubelet-registration.ts';
 import { needRoot } from '../support/need.ts';
 import { type ApiServer, startApiServer, TOKEN } from '../unit/kubernetes/api-server.ts';
-import { flagsOf, type Served, serve } from './serve.ts';
+import { flagsOf, type Served, serve, sharedKubelet } from './serve.ts';
 
 const TAINT = 'idmap.csi.dev/agent-not-ready';
 
@@ -60,6 +60,7 @@ describe('the startup taint of a node', () => {
   for (const { title, registration, register } of rows) {
     it(`${title}, and not before`, async () => {
       using place = mountPlace();
+      using _kubelet = sharedKubelet(place.path);
       await using server = await startApiServer();
       tainted(server);
       writeFileSync(place.at('kubeconfig'), kubeconfigOf(server));

@@ -42,7 +42,7 @@ describeEngines('a writable layer', (bench) => {
   const make = (path: string, bytes: number | undefined) =>
     bench.engine.makeLayer({ path, root: ROOT, ...(bytes !== undefined && { bytes }) });
   const remove = (path: string) => bench.engine.removeLayer({ path });
-  const purge = (directory: string) => bench.engine.purgeLayers({ directory });
+  const purge = (directory: string) => bench.engine.purgeLayers({ directory, atMostMs: 30_000 });
 
   /** An overlay on it, at `target`. */
   async function overlay(place: TemporaryDirectory, bytes: number | undefined): Promise<string> {
@@ -195,8 +195,7 @@ describeEngines('a writable layer', (bench) => {
 });
 
 describeEngines('removed layers', (bench) => {
-  const purge = (directory: string, atMostMs?: number) =>
-    bench.engine.purgeLayers({ directory, ...(atMostMs !== undefined && { atMostMs }) });
+  const purge = (directory: string, atMostMs = 30_000) => bench.engine.purgeLayers({ directory, atMostMs });
 
   it('are deleted, whatever is in them, and nothing else', async () => {
     using place = mountPlace();
