@@ -5,8 +5,6 @@ import { expect } from 'chai';
 
 export const PROGRAM = join(import.meta.dirname, '../../bin/csi-driver-idmap');
 
-const COMPILE_CACHE = join(import.meta.dirname, '../../node_modules/.cache/compile');
-
 export interface CommandResult {
   readonly status: number | null;
   readonly stdout: string;
@@ -43,12 +41,7 @@ export function expectFailure({ status, stdout, stderr }: CommandResult, message
   expect({ status, stdout }).to.deep.equal({ status: 1, stdout: '' });
 }
 
-/**
- * Settings of the machine's user are not to change what the program does here. Compiled code is kept from run to run,
- * or the many short ones would spend their time on that; not where coverage is measured, which it would blur.
- */
+/** Settings of the machine's user are not to change what the program does here. */
 export function plainEnvironment(): NodeJS.ProcessEnv {
-  const own = Object.entries(process.env).filter(([name]) => !/^(CSI_IDMAP_|KUBE)/.test(name));
-  const cache = process.env.NODE_V8_COVERAGE ? {} : { NODE_COMPILE_CACHE: COMPILE_CACHE };
-  return { ...Object.fromEntries(own), ...cache };
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(CSI_IDMAP_|KUBE)/.test(name)));
 }

@@ -1,18 +1,19 @@
 // What mocha runs round every test of the project (.mocharc.json): the leak check after each file and at the end,
 // the account of the run as its last lines, and an end to a run that something keeps from ending. Before all of it, the
-// run gets a mount namespace of its own.
+// run begins anew, isolated from others.
 import { writeSync } from 'node:fs';
 import { relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { int, long, nothing, syscall } from '../../src/sys/bind.ts';
 import { leftMounted, removeLeftovers } from './fixtures.ts';
-import { newSince, type Snapshot, takeSnapshot } from './leaks.ts';
-import { enterOwnNamespace } from './namespace.ts';
+import { isolate, removeOwnDirectory } from './isolation.ts';
+import { descendants, newSince, type Snapshot, takeSnapshot } from './leaks.ts';
 import { skipped } from './need.ts';
 import { isOnHost } from './on-host.ts';
 import { accountOf, takeReportFile, writeReport } from './report.ts';
 
-enterOwnNamespace();
+isolate();
+process.on('exit', removeOwnDirectory);
 
 const PR_SET_CHILD_SUBREAPER = 36;
 /** What was closed or killed may take a moment to be gone. */
@@ -100,6 +101,8 @@ export function mochaGlobalTeardown(this: Mocha.Runner): void {
   if (reportFile !== undefined) writeReport(reportFile, report);
   setTimeout(() => {
     writeSync(2, `the tests are over, but the process is kept alive by: ${activeResources()}\n`);
+    // Told of above, as left behind.
+    for (const { pid } of descendants(process.pid)) process.kill(pid, 'SIGKILL');
     process.exit(1);
   }, END_MS).unref();
 }

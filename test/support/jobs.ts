@@ -1,10 +1,9 @@
 // Runs mocha as several jobs, some at a time, and makes one report of theirs. What a job prints is shown whole when
 // it has ended, so that jobs do not talk at the same time.
-import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { type StdioOptions, spawn } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { environmentFor, type Report, readReport } from './report.ts';
 
 export interface Job {
@@ -12,6 +11,9 @@ export interface Job {
   /** A program and its arguments, which end in a run of mocha with hooks.ts. */
   readonly command: readonly string[];
 }
+
+/** Whoever waits for the tests wants to know which of them does not end. */
+const LONGEST_MS = 15 * 60_000;
 
 /** @returns the sum of the reports; a job that gave none, or ended badly without a failure in it, counts as a failure */
 export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Report> {
@@ -21,7 +23,7 @@ export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Rep
   const work = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [number, job] = next;
-      reports.push(await run(job, join(directory, `${number}.json`)));
+      reports.push(await run(job, join(directory, String(number))));
     }
   };
   try {
@@ -32,23 +34,35 @@ export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Rep
   return reports.reduce(sum, { passed: 0, failed: 0, skipped: 0, failures: [] });
 }
 
-async function run({ title, command }: Job, file: string): Promise<Report> {
+async function run({ title, command }: Job, place: string): Promise<Report> {
   const started = performance.now();
-  const [program = '', ...args] = command;
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: environmentFor(file) });
-  const ended = new Promise<string | number | null>((resolve) => {
-    child.on('error', (error) => resolve(error.message));
-    child.on('close', (status, signal) => resolve(signal ?? status));
-  });
-  const [output, problems, outcome] = await Promise.all([text(child.stdout), text(child.stderr), ended]);
+  const outcome = await outcomeOf(command, place);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  process.stdout.write(`\n== ${title} (${seconds} s)\n${output}${problems}`);
-  const report = readReport(file);
-  if (outcome === 0 && report !== undefined) return named(report, title);
-  if (report !== undefined && report.failed > 0) return named(report, title);
+  process.stdout.write(`\n== ${title} (${seconds} s)\n${readFileSync(outputOf(place), 'utf8')}`);
+  const report = readReport(reportOf(place));
+  if (report !== undefined && (outcome === 0 || report.failed > 0)) return named(report, title);
   const why = report === undefined ? `ended with ${outcome}, without a report` : `ended with ${outcome}`;
   const { passed, skipped } = report ?? { passed: 0, skipped: 0 };
   return { passed, skipped, failed: 1, failures: [`${title}: ${why}`] };
+}
+
+const outputOf = (place: string): string => `${place}.output`;
+const reportOf = (place: string): string => `${place}.json`;
+
+/** Its status, or what ended it. What it starts may outlive it and keep its output, which is a file for that reason. */
+function outcomeOf([program = '', ...args]: readonly string[], place: string): Promise<number | string> {
+  const output = openSync(outputOf(place), 'w');
+  try {
+    const stdio: StdioOptions = ['ignore', output, output];
+    const env = environmentFor(reportOf(place));
+    const child = spawn(program, args, { stdio, env, timeout: LONGEST_MS, killSignal: 'SIGKILL' });
+    return new Promise((resolve) => {
+      child.on('error', (error) => resolve(error.message));
+      child.on('exit', (status, signal) => resolve(signal ?? status ?? 'nothing'));
+    });
+  } finally {
+    closeSync(output);
+  }
 }
 
 const named = (report: Report, title: string): Report => ({

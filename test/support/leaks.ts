@@ -3,7 +3,7 @@
 //
 //   kind                 what counts
 //   mount                any new line of mountinfo
-//   loop device          any with a backing file
+//   loop device          any with a backing file in the directory of the run
 //   file descriptor      of this process, but those that the runtime keeps for itself
 //   process              any living descendant: hooks.ts makes orphans come back to us
 //   temporary directory  what is named like ours
@@ -15,8 +15,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isTheRuntimes } from './on-host.ts';
 
-/** Every temporary directory of the tests is called this, and then by the process that made it. */
-export const TEMPORARY_PREFIX = 'csi-driver-idmap-';
+/** The directory of a run of mocha is called this. Short, as all of these: the path of a socket has 107 bytes at most. */
+export const RUN_PREFIX = 'idmap-';
+/** Every temporary directory of the tests in it is called this, and then by the process that made it. */
+export const TEMPORARY_PREFIX = 't-';
+/** What the program under test makes in it. */
+const PROGRAM_PREFIX = 'csi-driver-idmap-';
 
 const KINDS = ['mount', 'loop device', 'file descriptor', 'process', 'temporary directory'] as const;
 type Kind = (typeof KINDS)[number];
@@ -75,13 +79,8 @@ function loopDevices(): string[] {
   return readdirSync('/sys/block')
     .filter((name) => name.startsWith('loop'))
     .map((name) => ({ name, file: lines(`/sys/block/${name}/loop/backing_file`)[0] }))
-    .filter(({ file }) => file !== undefined && mayBeOurs(file))
+    .filter(({ file }) => file?.startsWith(`${tmpdir()}/`) && !isOthers(file))
     .map(({ name, file }) => `${name} of ${file}`);
-}
-
-/** A file that others attached in a mount of their own namespace has a path from that mount on, where nothing is here. */
-function mayBeOurs(file: string): boolean {
-  return ownerOf(file) === undefined ? existsSync(file) : !isOthers(file);
 }
 
 /** What the runtime opens when it likes: its event loop, and the pipes to its children and threads. */
@@ -133,7 +132,7 @@ function readStat(pid: number): (Process & { alive: boolean })[] {
 
 function temporaryDirectories(): string[] {
   return readdirSync(tmpdir())
-    .filter((name) => name.startsWith(TEMPORARY_PREFIX))
+    .filter((name) => name.startsWith(TEMPORARY_PREFIX) || name.startsWith(PROGRAM_PREFIX))
     .map((name) => join(tmpdir(), name))
     .filter((path) => !isOthers(path));
 }
@@ -149,9 +148,10 @@ export function isOurs(path: string): boolean {
   return ownerOf(path) === process.pid;
 }
 
+const OWNER = new RegExp(`/${TEMPORARY_PREFIX}(\\d+)-`);
+
 function ownerOf(path: string): number | undefined {
-  const name = path.split('/').find((part) => part.startsWith(TEMPORARY_PREFIX));
-  const [, pid] = /^(\d+)-/.exec(name?.slice(TEMPORARY_PREFIX.length) ?? '') ?? [];
+  const [, pid] = OWNER.exec(path) ?? [];
   return pid === undefined ? undefined : Number(pid);
 }
 

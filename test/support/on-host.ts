@@ -1,5 +1,5 @@
 // Tests of a real node (test/cluster) are about this machine as it is, with what runs on it: they stay in its mount
-// namespace, and what its container runtime does in its own time is not theirs.
+// namespace (isolation.ts), and what its container runtime does in its own time is not theirs.
 
 /** As `npm run test:cluster` says. */
 export const isOnHost = (): boolean => process.env.TEST_MOUNT_NAMESPACE === 'host';

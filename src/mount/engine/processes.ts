@@ -201,7 +201,8 @@ function forkChild(kernel: KernelOptions): ChildProcess {
   const here = fileURLToPath(import.meta.url);
   // A file of its own beside the bundle in production, as it is in a checkout.
   const entry = new URL(`./engine-process${extname(here)}`, import.meta.url);
-  const env = { PATH: process.env.PATH };
+  const { PATH, NODE_COMPILE_CACHE } = process.env;
+  const env = { PATH, NODE_COMPILE_CACHE };
   return fork(entry, [JSON.stringify(kernel)], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env,

@@ -39,7 +39,7 @@ describe('the leak check', () => {
     expect(output).to.contain('left behind by a file that leaks (test/unit/support/leaking.fixture.ts):');
     expect(output).to.match(/file descriptor: \d+ \/etc\/passwd\n/);
     expect(output).to.match(/file descriptor: \d+ socket:\[\d+\]\n/);
-    expect(output).to.match(/temporary directory: \S+\/csi-driver-idmap-\d+-\w+\n/);
+    expect(output).to.match(/temporary directory: \S+\/t-\d+-\w+\n/);
     expect(output.match(/process: \d+ sleep 30 /g)).to.have.length(2);
     expect(output).to.not.contain('left behind by a file that comes after it');
   });
@@ -55,7 +55,7 @@ describe('the leak check', () => {
     const { status, output } = await mocha('namespace', 'mount', 'place', 'loop');
     expect(status).to.equal(1);
     expect(output).to.match(/file descriptor: \d+ user:\[\d+\]\n/);
-    expect(output).to.match(/mount: \d+ \S+\/csi-driver-idmap-\d+-\w+ \(tmpfs\)\n/);
+    expect(output).to.match(/mount: \d+ \S+\/t-\d+-\w+ \(tmpfs\)\n/);
     expect(output).to.match(/mount: \S+\/left after "a file that leaks leaks: place"\n/);
     expect(output).to.match(/loop device: loop\d+ of \S+\/image\n/);
   });
