@@ -105,3 +105,4 @@ const ownerTimes = await measure(
 console.log(report(`${FILES} files shown with another owner`, ownerTimes));
 await import('./userns.ts');
 await import('./fuse.ts');
+await import('./nri.ts');

@@ -29,16 +29,10 @@ export async function goTool(context: Mocha.Context, tool: GoTool): Promise<stri
   needTool(context, 'go', `${wanted} has to be built`);
   if (cgo) needTool(context, 'cc', `${wanted} has to be built`);
   console.log(`installing ${wanted} into .tools/bin`);
-  await mkdir(directory, { recursive: true });
-  // Built aside and moved into place: another process may be running, or building, the same tool.
-  const building = await mkdtemp(join(directory, `.${name}-`));
-  try {
+  await builtAside(name, async (building) => {
     const env = { ...process.env, GOBIN: building, CGO_ENABLED: cgo ? '1' : '0' };
-    await promisify(execFile)('go', ['install', wanted], { env });
-    await rename(join(building, name), path);
-  } finally {
-    await rm(building, { recursive: true });
-  }
+    await run('go', ['install', wanted], { env });
+  });
   await writeFile(marker, wanted);
   return path;
 }
@@ -47,17 +41,35 @@ export async function goTool(context: Mocha.Context, tool: GoTool): Promise<stri
 export async function goProgram(
   context: Mocha.Context,
   name: string,
-  { tags = [] }: { readonly tags?: readonly string[] } = {},
+  tags: readonly string[] = [],
 ): Promise<string> {
   needTool(context, 'go', `test/peer/${name} has to be built`);
-  const path = join(directory, name);
-  await mkdir(directory, { recursive: true });
-  const args = ['build', '-trimpath', '-tags', tags.join(','), '-o', path, '.'];
-  const cwd = join(import.meta.dirname, '../peer', name);
-  await promisify(execFile)('go', args, { cwd, env: { ...process.env, CGO_ENABLED: '0' } });
-  return path;
+  return buildGoProgram(name, tags);
 }
 
+/** The same outside of tests. */
+export async function buildGoProgram(name: string, tags: readonly string[] = []): Promise<string> {
+  await builtAside(name, async (building) => {
+    const args = ['build', '-trimpath', '-tags', tags.join(','), '-o', join(building, name), '.'];
+    const cwd = join(import.meta.dirname, '../peer', name);
+    await run('go', args, { cwd, env: { ...process.env, CGO_ENABLED: '0' } });
+  });
+  return join(directory, name);
+}
+
+/** And moved into place: another process may be running, or building, the same program. */
+async function builtAside(name: string, build: (directory: string) => Promise<void>): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  const building = await mkdtemp(join(directory, `.${name}-`));
+  try {
+    await build(building);
+    await rename(join(building, name), join(directory, name));
+  } finally {
+    await rm(building, { recursive: true });
+  }
+}
+
+const run = promisify(execFile);
 const directory = join(import.meta.dirname, '../../.tools/bin');
 
 /** Undefined where there is no such file. */

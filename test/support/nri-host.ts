@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { OciConfig } from './container.ts';
 import { eventually } from './fixtures.ts';
-import { goProgram } from './go-tool.ts';
+import { buildGoProgram, goProgram } from './go-tool.ts';
 
 export interface PodOfRuntime {
   readonly id: string;
@@ -68,8 +68,14 @@ interface Line {
 }
 
 /** The program, for who starts several: `startNriHost(program, socket)`. Skips where there is no Go. */
-export const nriHost = (context: Mocha.Context): Promise<string> =>
-  goProgram(context, 'nri-host', { tags: ['nri_no_wasm'] });
+export const nriHost = (context: Mocha.Context): Promise<string> => goProgram(context, NAME, TAGS);
+
+/** The same outside of tests. */
+export const buildNriHost = (): Promise<string> => buildGoProgram(NAME, TAGS);
+
+const NAME = 'nri-host';
+/** Plugins in WebAssembly would bring an interpreter with them. */
+const TAGS = ['nri_no_wasm'];
 
 export async function startNriHost(
   program: string,
