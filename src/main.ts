@@ -17,7 +17,7 @@ withOptions(serve, OPTIONS, async (flags) => {
   await serveCommand(flags);
 });
 
-const { fuseHostSocket } = OPTIONS;
+const { fuseHostSocket, nriSocket } = OPTIONS;
 const fuseHost = program
   .command('fuse-host')
   .description(
@@ -104,6 +104,7 @@ program
     'of a node whose FUSE helpers are to be shown',
     fuseHostSocket.fallback({}),
   )
+  .option('--nri-socket <path>', "the container runtime's socket for NRI plugins", nriSocket.fallback({}))
   .action(async (flags) => {
     const { doctorCommand } = await import('./cli/doctor.ts');
     await doctorCommand(flags);

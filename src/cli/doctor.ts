@@ -1,11 +1,12 @@
 // `doctor`: what this kernel and machine support, and what is missing for what; with a policy file, what it allows; on a
-// node with fuse-host, its helpers. Exit status 1 when something is missing for which there is no other way, or the file is
-// no policy.
+// node, whether its container runtime has NRI, and fuse-host's helpers. Exit status 1 when something is missing for which
+// there is no other way, or the file is no policy.
 import { release } from 'node:os';
 import { describePolicy } from '../policy/describe.ts';
 import { readPolicyFile } from '../policy/file.ts';
 import { FEATURES, type FeatureName, probeFeature } from '../sys/features.ts';
 import { describeHelpers, helpersAt } from './doctor-helpers.ts';
+import { describeNri, nriAt } from './doctor-nri.ts';
 import { table } from './table.ts';
 
 export interface DoctorFlags {
@@ -13,10 +14,12 @@ export interface DoctorFlags {
   /** A file. */
   readonly policy?: string;
   readonly fuseHostSocket: string;
+  readonly nriSocket: string;
 }
 
 /** @throws Error naming the policy file and all that is wrong with it */
-export async function doctorCommand({ json, policy: file, fuseHostSocket }: DoctorFlags): Promise<void> {
+export async function doctorCommand(flags: DoctorFlags): Promise<void> {
+  const { json, policy: file, fuseHostSocket, nriSocket } = flags;
   const policy = file === undefined ? undefined : describePolicy(readPolicyFile(file).policy);
   const names = Object.keys(FEATURES) as FeatureName[];
   const findings = names.map((name) => {
@@ -24,8 +27,9 @@ export async function doctorCommand({ json, policy: file, fuseHostSocket }: Doct
     return { name, ...probeFeature(name), since, neededFor, without, how, essential };
   });
   const helpers = await helpersAt(fuseHostSocket);
+  const nri = await nriAt(nriSocket);
   if (json) {
-    const all = { kernel: release(), architecture: process.arch, features: findings, policy, helpers };
+    const all = { kernel: release(), architecture: process.arch, features: findings, policy, helpers, nri };
     console.log(JSON.stringify(all, null, 2));
   } else {
     console.log(
@@ -37,6 +41,7 @@ export async function doctorCommand({ json, policy: file, fuseHostSocket }: Doct
       const found = finding.here === 'yes' ? '' : `\n  found: ${finding.because}`;
       console.log(`\n${finding.name}\n  probed by ${finding.how}${found}\n  without it: ${finding.without}`);
     }
+    console.log(`\n${describeNri(nri)}`);
     if (helpers !== undefined) console.log(`\nfuse-host at ${fuseHostSocket}${describeHelpers(helpers)}`);
     if (policy !== undefined) console.log(`\npolicy ${file}\n\n${policy}`);
   }

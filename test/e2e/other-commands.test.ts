@@ -5,6 +5,7 @@ import { OPTIONS, variableOf } from '../../src/config.ts';
 import { VERSION } from '../../src/version.ts';
 import { temporaryDirectory } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
+import { nriHost, startNriHost } from '../support/nri-host.ts';
 import { AS_NOBODY, expectSuccess, run } from './command.ts';
 
 describe('the command doctor', () => {
@@ -28,6 +29,19 @@ describe('the command doctor', () => {
     const text = run(['doctor']);
     expect(text.status).to.equal(result.status);
     for (const { name } of features) expect(text.stdout).to.contain(name);
+  });
+
+  it('says how pods with user namespaces are served, by what the runtime of the node has', async function () {
+    using place = temporaryDirectory();
+    const socket = place.at('nri.sock');
+    const without = run(['doctor', '--nri-socket', socket]).stdout;
+    expect(without).to.match(/NRI at .*nri.sock: .*ENOENT.*\n.*\(--user-namespaces auto: nested\)/s);
+    this.timeout('10m'); // The first run builds a runtime.
+    await using _host = await startNriHost(await nriHost(this), socket);
+    const { stdout } = run(['doctor', '--json', '--nri-socket', socket]);
+    expect(JSON.parse(stdout).nri).to.deep.equal({
+      ...{ socket, way: 'nri', because: 'nri-host 1.2.3 registers plugins there' },
+    });
   });
 
   it('without root says what it could not find out, and does not fail for that', function () {
