@@ -12,9 +12,11 @@ import {
   type AttachDeviceResult,
   attachDevice,
   deviceShownAt,
-  isDeviceAt,
+  isOf,
+  leave,
   letGo,
   letGoOf,
+  loopAt,
 } from './image/device.ts';
 import { type GrowRequest, type GrowResult, grow } from './image/grow.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
@@ -34,7 +36,7 @@ import { type MoveAsideRequest, type MoveAsideResult, moveAside } from './layer/
 import { type PurgeLayersRequest, type PurgeLayersResult, purgeLayers } from './layer/purge.ts';
 import { type RemoveLayerRequest, type RemoveLayerResult, removeLayer } from './layer/remove.ts';
 import { type Lookup, lookup, mountsBelow } from './lookup.ts';
-import { borrowedBy, borrowedFor, expectReleased } from './loop/release.ts';
+import { borrowedBy, borrowedDevice, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { type OwnEmptyRequest, type OwnEmptyResult, ownEmpty } from './own-empty.ts';
@@ -43,7 +45,7 @@ import { type SourceRequest, type Sources, sourcesOf } from './source.ts';
 import { userNamespacesOn } from './steps/userns.ts';
 import { isGone, openTarget, type Removed, type Target, type TargetKind, type TargetSpec } from './target.ts';
 import { unmountTree } from './unmount/recursive.ts';
-import { unmountTop } from './unmount.ts';
+import { type UnmountOptions, unmountTop } from './unmount.ts';
 import { type Usage, usageOf } from './usage.ts';
 import { mountView } from './view.ts';
 
@@ -198,11 +200,15 @@ export const operationsOn = (
         using target = openTarget(spec);
         for (;;) {
           const device = lazy ? undefined : borrowedBy(target, spec);
-          const isDevice = isDeviceAt(target);
-          if (!unmountTop(target, { lazy, force, programs })) break;
+          const number = loopAt(target);
+          const isToGo =
+            number !== undefined &&
+            (number === shown || (image !== undefined && isOf(number, image, sources)));
+          if (!unmountShown(target, { lazy, force, programs }, isToGo ? number : undefined)) break;
           count++;
-          wasDevice ||= isDevice;
-          if (device) devices.push(device);
+          wasDevice ||= number !== undefined;
+          const freed = device ?? (isToGo ? borrowedDevice(number) : undefined);
+          if (freed) devices.push(freed);
           if (!all) break;
         }
         if (remove) target.remove(remove);
@@ -281,6 +287,17 @@ function takingBack({ options }: Mount, at: Target, mounted: Set<string>, progra
   return () => {
     throw new Error(`what the mount at ${at.path} was before its remount is not known any more`);
   };
+}
+
+/** @param device that goes with its last target */
+function unmountShown(target: Target, options: UnmountOptions, device: number | undefined): boolean {
+  using leaving = device === undefined ? undefined : leave(device);
+  try {
+    return unmountTop(target, options);
+  } catch (error) {
+    leaving?.stay();
+    throw error;
+  }
 }
 
 function deviceShown(spec: TargetSpec): number | undefined {

@@ -1,5 +1,5 @@
 // The loop driver's ioctls with their structures (include/uapi/linux/loop.h, drivers/block/loop.c).
-import { LOOP } from './constants.ts';
+import { LO_FLAGS, LOOP } from './constants.ts';
 import type { Fd } from './fd.ts';
 import {
   decodeLoopInfo,
@@ -42,6 +42,12 @@ export function loopGetStatus(device: Fd): LoopInfo {
   const buffer = Buffer.alloc(LOOP_INFO_SIZE);
   loopIoctlStruct(device, LOOP.LOOP_GET_STATUS64, buffer);
   return decodeLoopInfo(buffer);
+}
+
+/** Whether the device lets its file go when its last user closes it; nothing else of it changes. */
+export function loopSetAutoclear(device: Fd, on: boolean): void {
+  const { offset, sizeLimit, fileName } = loopGetStatus(device);
+  loopSetStatus(device, { offset, sizeLimit, fileName, flags: on ? LO_FLAGS.LO_FLAGS_AUTOCLEAR : 0 });
 }
 
 /** EINVAL: the filesystem of the file, or an offset between its blocks, does not allow it. */

@@ -4,13 +4,14 @@
 //             does not open it), or the one that it has; the node is bound onto the target
 //   unmount   of the last target lets the device go: told the image, it looks for devices of that file
 //
-// A crash between the two leaves a device that the next attach uses, and that an unmount lets go. Both are done under
-// the lock of the image, so that none lets go what another is about to bind.
+// A process that is killed between attaching and binding leaves a device that the next attach uses, and that an unmount
+// lets go. One that is killed while it unmounts leaves none: the device has autoclear and is held open meanwhile. Both are
+// done under the lock of the image, so that none lets go what another is about to bind.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
-import { loopClear } from '../../sys/loop.ts';
+import { loopClear, loopSetAutoclear } from '../../sys/loop.ts';
 import { statx } from '../../sys/syscalls.ts';
 import { apply } from '../apply.ts';
 import { afterUndo, invalidMount, MountError, toMountError } from '../errors.ts';
@@ -26,6 +27,7 @@ import {
   isShown,
   loopOf,
   loopsNamed,
+  timesShown,
 } from '../loop/release.ts';
 import { attachLocked } from '../loop.ts';
 import { plan } from '../plan.ts';
@@ -104,14 +106,39 @@ export function isDeviceAt(target: Target): boolean {
   }
 }
 
-/** The loop device that attachDevice() has made and that is shown at the target. */
-export function deviceShownAt(target: Target): number | undefined {
+/** The loop device that is shown at the target. */
+export function loopAt(target: Target): number | undefined {
   if (!isDeviceAt(target)) return undefined;
   const { specialMajor, specialMinor } = target.stat(STATX_MASK.STATX_BASIC_STATS);
-  const number = loopOf(`${specialMajor}:${specialMinor}`);
+  return loopOf(`${specialMajor}:${specialMinor}`);
+}
+
+/** The same, if attachDevice() has made it. */
+export function deviceShownAt(target: Target): number | undefined {
+  const number = loopAt(target);
   if (number === undefined) return undefined;
   using look = new DisposableStack();
   return inspectLoop(number, look)?.fileName.startsWith(MARK) ? number : undefined;
+}
+
+/** A device whose last target is about to go. Disposed of, it goes, as soon as nobody else has it open. */
+export interface Leaving extends Disposable {
+  /** The target did not go. */
+  stay(): void;
+}
+
+/** Undefined for one that is free anyway, or shown elsewhere still. */
+export function leave(number: number): Leaving | undefined {
+  using held = new DisposableStack();
+  const device = inspectLoop(number, held);
+  if (device === undefined || device.autoclear || timesShown(number) > 1) return undefined;
+  lockImageOf(device, held);
+  loopSetAutoclear(device.fd, true);
+  const owned = held.move();
+  return {
+    stay: () => loopSetAutoclear(device.fd, false),
+    [Symbol.dispose]: () => owned.dispose(),
+  };
 }
 
 /**
@@ -124,6 +151,12 @@ export function letGo(image: string, sources: Sources): Borrowed[] {
   if (!hasStayingLoops()) return [];
   using held = new DisposableStack();
   return clear(devicesOf(image, sources, held), held);
+}
+
+/** Whether a device is of this image, by the file or, where that is gone, by its name. */
+export function isOf(number: number, image: string, sources: Sources): boolean {
+  using held = new DisposableStack();
+  return devicesOf(image, sources, held).some((device) => device.number === number);
 }
 
 /** The same for one device, of whatever image. */

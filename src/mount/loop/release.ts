@@ -125,9 +125,11 @@ function isKept(device: Borrowed): boolean {
 }
 
 /** Whether a mount of this namespace is a filesystem on the device, or shows its node at another place. */
-export function isShown(number: number): boolean {
+export const isShown = (number: number): boolean => timesShown(number) > 0;
+
+export function timesShown(number: number): number {
   const device = { number, numbers: numbersOf(number) };
-  return readMountinfo().some((mount) => uses(mount, device));
+  return readMountinfo().filter((mount) => uses(mount, device)).length;
 }
 
 /** A bind mount of the node has no trace of the device but its name in /dev: `/loop3`, or `/loop3//deleted`. */

@@ -24,7 +24,7 @@ import {
 } from '../../support/fixtures.ts';
 import { makeTinyImage, sparseFile } from '../../support/images.ts';
 import { needEveryCall, needRoot, needTool } from '../../support/need.ts';
-import { codeOf, describeEngines, failureOf, mountAt } from './engines.ts';
+import { codeOf, describeEngines, failureOf, mountAt, mountsIn } from './engines.ts';
 
 const MIB = 2 ** 20;
 
@@ -289,6 +289,29 @@ describe('a process that shows an image as a device and is killed', function () 
         const { device } = await engine.attachDevice({ ...request, readOnly: false, create: true });
         if (left.length > 0) expect(left).to.deep.equal([device]);
         await engine.unmount({ ...request, all: true });
+        expect(loopDevicesOf(image)).to.deep.equal([]);
+        if (status === 0) break;
+        kills++;
+      }
+      expect(kills).to.be.greaterThan(0);
+    });
+  }
+
+  for (const call of ['ioctl', 'umount2', 'unlinkat']) {
+    it(`taking it away, at ${call}, leaves none that nothing shows, though nobody knows of what image`, async () => {
+      await using engine = localEngine();
+      let kills = 0;
+      for (let nth = 1; ; nth++) {
+        using place = temporaryDirectory();
+        const [image, target] = [place.at('image'), place.at('target')];
+        sparseFile(image, MIB);
+        await engine.attachDevice({ image, target: { path: target }, readOnly: false, create: true });
+        const inject = `inject=${call}:signal=SIGKILL:when=${nth}`;
+        const strace = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject];
+        const args = [...strace, process.execPath, fixture, 'modern', image, target, 'unmount'];
+        const { status } = spawnSync('strace', args);
+        if (mountsIn(target) === 0) expect(loopDevicesOf(image)).to.deep.equal([]);
+        await engine.unmount({ target: { path: target }, all: true, imageShown: true, remove: 'file' });
         expect(loopDevicesOf(image)).to.deep.equal([]);
         if (status === 0) break;
         kills++;
