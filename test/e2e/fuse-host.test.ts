@@ -106,7 +106,7 @@ describe('fuse-host', () => {
     const doctor = run(['doctor', '--fuse-host-socket', host.socket]);
     expect(doctor.stdout).to.match(/^ {2}bindfs serving; volume plain; .*kubelet\/plain; processes \d+$/m);
     await unmounted('plain');
-    expect(existsSync(`/proc/${helper.pids[0]}`)).to.equal(false);
+    await eventually('its helper has ended', () => !isAlive(helper.pids[0] ?? 0));
   });
 
   it('knows a daemon for what it is, and its end', async () => {

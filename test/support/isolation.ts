@@ -5,7 +5,7 @@
 //   temporary directory   what a killed process leaves in it, or the engine makes in it, is nobody else's leak
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { CLONE, MS, UMOUNT } from '../../src/sys/constants.ts';
 import { mount, umount2, unshare } from '../../src/sys/syscalls.ts';
 import { mountTargets, RUN_PREFIX } from './leaks.ts';
@@ -46,10 +46,12 @@ function enterOwnNamespace(): void {
   for (const { target } of others.toReversed()) umount2(target, UMOUNT.MNT_DETACH);
 }
 
+/** As this process found it when it began, whatever its tests do to the environment. */
+const ownDirectory = process.env[VARIABLE] === String(process.pid) ? process.env.TMPDIR : undefined;
+
 /** To be called last. What is mounted in it goes with the namespace, and nothing is removed through it before. */
 export function removeOwnDirectory(): void {
-  if (process.env[VARIABLE] !== String(process.pid)) return;
-  const directory = tmpdir();
-  if (mountTargets().some(({ target }) => target.startsWith(`${directory}/`))) return;
-  rmSync(directory, { recursive: true, force: true });
+  if (ownDirectory === undefined || !basename(ownDirectory).startsWith(RUN_PREFIX)) return;
+  if (mountTargets().some(({ target }) => target.startsWith(`${ownDirectory}/`))) return;
+  rmSync(ownDirectory, { recursive: true, force: true });
 }
