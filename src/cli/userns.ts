@@ -30,10 +30,11 @@ export async function usernsCommand(
     '--',
     ...command,
   ];
-  const child = spawn('nsenter', enter, { stdio: 'inherit' });
-  // A Ctrl-C goes to the command as well, and is its own affair; others are sent to us alone.
+  // A Ctrl-C goes to the command as well, and is its own affair; others are sent to us alone. Before the command begins:
+  // it may be heard of, and be sent a signal, before this process runs its next line.
   for (const signal of ['SIGINT', 'SIGQUIT'] as const) process.on(signal, () => undefined);
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  const child = spawn('nsenter', enter, { stdio: 'inherit' });
   const [status, signal] = await once(child, 'exit').catch((cause: unknown) => {
     throw new Error('nsenter (of util-linux), which enters the namespace, cannot be started; install it', {
       cause,
