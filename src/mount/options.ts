@@ -4,7 +4,7 @@
 //   scope         who holds the flag                      set by
 //   mount         one mount, per view                     mount_setattr(2)
 //   superblock    the filesystem, shared by all its mounts  fsconfig(2)
-//   propagation   the mount's peer group                  mount_setattr(2), after the attach
+//   propagation   the mount's peer group                  mount_setattr(2), after the attach (`unpeered`: before it)
 //   ours          the engine itself
 //   remount       the engine itself: which plan is made
 //   none          says what is so anyway
@@ -22,10 +22,18 @@ export interface AttributeChange {
   readonly clear: number;
 }
 
+export interface Propagation {
+  /** One of PROPAGATION. */
+  readonly type: number;
+  readonly recursive: boolean;
+  /** The attach has the last word: below a shared parent the mount becomes shared, with no peer but its own copies. */
+  readonly untilAttached: boolean;
+}
+
 type Scope =
   | { readonly scope: 'mount'; readonly set: number; readonly clear: number; readonly recursive: boolean }
   | { readonly scope: 'superblock'; readonly flag: string; readonly replaces: string }
-  | { readonly scope: 'propagation'; readonly type: number; readonly recursive: boolean }
+  | ({ readonly scope: 'propagation' } & Propagation)
   | { readonly scope: 'ours'; readonly bind: 'bind' | 'rbind' }
   | { readonly scope: 'remount' }
   | { readonly scope: 'none' };
@@ -67,11 +75,13 @@ const SUPERBLOCK: readonly [on: string, off: string][] = [
   ['dirsync', ''],
 ];
 
-const PROPAGATIONS: readonly [name: string, type: number][] = [
-  ['private', PROPAGATION.MS_PRIVATE],
-  ['shared', PROPAGATION.MS_SHARED],
-  ['slave', PROPAGATION.MS_SLAVE],
-  ['unbindable', PROPAGATION.MS_UNBINDABLE],
+const PROPAGATIONS: readonly [name: string, type: number, untilAttached: boolean][] = [
+  ['private', PROPAGATION.MS_PRIVATE, false],
+  ['shared', PROPAGATION.MS_SHARED, false],
+  ['slave', PROPAGATION.MS_SLAVE, false],
+  ['unbindable', PROPAGATION.MS_UNBINDABLE, false],
+  // Ours: no peer of the source, and whatever the place makes of it. By mount(2), which knows no detached mounts: private.
+  ['unpeered', PROPAGATION.MS_PRIVATE, true],
 ];
 
 export const OPTION_TABLE: readonly OptionRow[] = [
@@ -83,9 +93,9 @@ export const OPTION_TABLE: readonly OptionRow[] = [
     { name: on, is: { scope: 'superblock', flag: on, replaces: off } },
     ...(off ? [{ name: off, is: { scope: 'superblock', flag: off, replaces: on } } as const] : []),
   ]),
-  ...PROPAGATIONS.flatMap(([name, type]): OptionRow[] => [
-    { name, is: { scope: 'propagation', type, recursive: false } },
-    { name: `r${name}`, is: { scope: 'propagation', type, recursive: true } },
+  ...PROPAGATIONS.flatMap(([name, type, untilAttached]): OptionRow[] => [
+    { name, is: { scope: 'propagation', type, recursive: false, untilAttached } },
+    { name: `r${name}`, is: { scope: 'propagation', type, recursive: true, untilAttached } },
   ]),
   { name: 'bind', is: { scope: 'ours', bind: 'bind' } },
   { name: 'rbind', is: { scope: 'ours', bind: 'rbind' } },
@@ -101,7 +111,7 @@ export interface ParsedOptions {
   readonly recursive: AttributeChange;
   /** Superblock flags by their fsconfig(2) names. */
   readonly superblock: readonly string[];
-  readonly propagation: { readonly type: number; readonly recursive: boolean } | undefined;
+  readonly propagation: Propagation | undefined;
   readonly bind: 'bind' | 'rbind' | undefined;
   /** Change what is mounted at the target already. */
   readonly remount: boolean;

@@ -77,7 +77,7 @@ export async function mountVolume(
  * be: a bind would be shared with its source, where the filesystem would show too.
  */
 function seenByFuseHost(options: readonly string[], part: Volume | undefined): readonly string[] {
-  if (part?.kind === 'tmpfs') return options.map((option) => (option === 'private' ? 'shared' : option));
+  if (part?.kind === 'tmpfs') return options.map((option) => (option === 'unpeered' ? 'shared' : option));
   throw new MountError({
     reason: 'invalid-mount',
     message: `a FUSE filesystem beside a mount of type ${part?.type} cannot be had with fuse-host; have it below a tmpfs`,

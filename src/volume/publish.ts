@@ -141,7 +141,7 @@ export function isView(
 }
 
 function viewOf(volume: Volume, source: string, { terms, ownership, view }: Making): Mount {
-  const always = ['private', ...terms.options];
+  const always = ['unpeered', ...terms.options];
   switch (volume.kind) {
     // Mapped where it was made, as far as it can be.
     case 'overlay':
@@ -151,7 +151,7 @@ function viewOf(volume: Volume, source: string, { terms, ownership, view }: Maki
       return {
         type: 'bind',
         source,
-        options: ['rbind', 'rprivate', ...terms.options, ...view.map((word) => `r${word}`)],
+        options: ['rbind', 'runpeered', ...terms.options, ...view.map((word) => `r${word}`)],
       };
     default:
       return { type: 'bind', source, options: ['bind', ...always, ...idmapOptions(ownership), ...view] };
@@ -159,7 +159,7 @@ function viewOf(volume: Volume, source: string, { terms, ownership, view }: Maki
 }
 
 /**
- * Shared, unlike all others: what comes below it later shows in the container (mountPropagation: HostToContainer). Made
+ * Shared, by mount(2) too: what comes below it later shows in the container (mountPropagation: HostToContainer). Made
  * as WITHOUT_FLAGS would leave it; there is nothing in it for flags to hold back.
  */
 function coverOf(volume: Volume): { cover: Mount; nestedDir: string } {

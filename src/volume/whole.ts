@@ -1,7 +1,7 @@
 // The mounts that make a volume out of its sources. Pure.
 //
-// `private`, because a copy of a shared mount is born into its source's peer group, and what a pod mounts inside would
-// show at the source.
+// `unpeered`, because a copy of a shared mount is born into its source's peer group, and what a pod mounts inside would
+// show at the source; and not `private`, because a runtime refuses `mountPropagation: HostToContainer` on a private mount.
 //
 // Later options win: after the author's come those that say what the keys, the group and the request do.
 import { mappingOptionsFor } from '../mount/fuse/mapping-options.ts';
@@ -53,7 +53,7 @@ export function wholeVolume(volume: Volume, making: Making): Mount[] {
 
 function mountOf(volume: PartVolume, own: PartTerms, making: Making): Mount {
   const { terms, ownership, view } = making;
-  const before = ['private', ...terms.options, ...volume.options, ...own.options];
+  const before = ['unpeered', ...terms.options, ...volume.options, ...own.options];
   const maps = idmapOptions(ownership);
   switch (volume.kind) {
     case 'bind':

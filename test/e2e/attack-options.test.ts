@@ -53,7 +53,18 @@ const SMUGGLED: Readonly<Record<string, readonly string[]>> = {
     ...['drop_privileges', 'auto_unmount', 'password_stdin', 'passive', 'F=/etc/x', 'Include=/etc/x'],
   ],
   privileges: ['suid', 'dev', 'rsuid', 'rdev', 'symfollow', 'nosuid=0', 'allow_root', 'mode=4755', 'uid=-1'],
-  propagation: ['shared', 'rshared', 'slave', 'rslave', 'private', 'rprivate', 'unbindable', 'runbindable'],
+  propagation: [
+    'shared',
+    'rshared',
+    'slave',
+    'rslave',
+    'private',
+    'rprivate',
+    'unbindable',
+    'runbindable',
+    'unpeered',
+    'runpeered',
+  ],
   'what the engine knows': [
     ...[
       'bind',

@@ -33,6 +33,15 @@ export function theMountAt(path: string): ShownMount {
   return mount;
 }
 
+/** The mounts that share with the one at this path what is mounted below either: its peers, without itself. */
+export function peersOf(path: string): ShownMount[] {
+  const { id, propagation } = theMountAt(path);
+  const group = propagation.filter((field) => field.startsWith('shared:'));
+  return allMounts().filter(
+    (other) => other.id !== id && other.propagation.some((one) => group.includes(one)),
+  );
+}
+
 function allMounts(): ShownMount[] {
   return readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')

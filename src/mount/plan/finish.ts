@@ -24,12 +24,15 @@ export function finishDetached({ options, idmap, tree, kernel }: Detached): Step
   return [attach, ...classicAttributeSteps(options, kernel), ...rest];
 }
 
-/** Propagation only holds once attached: a move below a shared parent makes the moved mount shared. */
 export function attachSteps(options: ParsedOptions, kernel: Kernel): Step[] {
-  const { propagation } = options;
-  const modern: Step[] = propagation
-    ? [{ kind: 'setPropagation', on: 'mount', type: propagation.type, recursive: propagation.recursive }]
-    : [];
-  const propagate = kernel.has('mount-setattr') ? modern : classicPropagationSteps(options);
+  const propagate = kernel.has('mount-setattr')
+    ? propagationSteps(options)
+    : classicPropagationSteps(options);
   return [{ kind: 'attach', mount: 'mount' }, ...propagate, { kind: 'verify', mount: 'mount' }];
+}
+
+/** Propagation only holds once attached: a move below a shared parent makes the moved mount shared, as some want it. */
+export function propagationSteps({ propagation }: ParsedOptions): Step[] {
+  if (propagation === undefined || propagation.untilAttached) return [];
+  return [{ kind: 'setPropagation', on: 'mount', type: propagation.type, recursive: propagation.recursive }];
 }

@@ -21,6 +21,7 @@ import type { ParsedMount, Planner } from '../plan.ts';
 import type { Step } from '../steps.ts';
 import { attributeSteps } from './attributes.ts';
 import { classicAttributeSteps, classicPropagationSteps, requireIdmap } from './classic-flags.ts';
+import { propagationSteps } from './finish.ts';
 
 /** `fuse.NAME`, and what only looks like it and gets told so. */
 export const isFuseType = (type: string): boolean => /^fuse(3|blk)?(\.|$)/.test(type);
@@ -28,7 +29,7 @@ export const isFuseType = (type: string): boolean => /^fuse(3|blk)?(\.|$)/.test(
 export const planFuse: Planner = (mount, kernel) => [
   ...mountByHelper(mount, kernel),
   ...(mount.options.idmap === undefined ? ensured(mount.options) : []),
-  ...propagated(mount.options),
+  ...propagationSteps(mount.options),
   { kind: 'verify', mount: 'mount' },
 ];
 
@@ -66,11 +67,6 @@ function whole(options: ParsedOptions): ParsedOptions {
 function ensured(options: ParsedOptions): Step[] {
   const { set, clear } = whole(options).mount;
   return set === 0 && clear === 0 ? [] : [{ kind: 'ensureAttributes', on: 'mount', set, clear }];
-}
-
-function propagated({ propagation }: ParsedOptions): Step[] {
-  if (propagation === undefined) return [];
-  return [{ kind: 'setPropagation', on: 'mount', type: propagation.type, recursive: propagation.recursive }];
 }
 
 function readHelper(type: string, source: string, options: ParsedOptions): Helper {

@@ -3,9 +3,25 @@ import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 
 import { expect } from 'chai';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountCommand, mountPlace, ownerOf, unmountCommand, writeFiles } from '../../support/fixtures.ts';
-import { codeOf, describeEngines, failureOf, mountAt, mountsIn, SHIFT_DOWN, SHIFT_UP } from './engines.ts';
+import { maskedCalls } from '../../support/need.ts';
+import {
+  type Bench,
+  codeOf,
+  describeEngines,
+  failureOf,
+  mountAt,
+  mountsIn,
+  SHIFT_DOWN,
+  SHIFT_UP,
+} from './engines.ts';
 
 const bindOf = (source: string, ...options: string[]): Mount => ({ type: 'bind', source, options });
+
+/** Binds are not made detached here. */
+const isByMountCall = ({ tier }: Bench): boolean =>
+  tier === 'classic' ||
+  tier === 'host' ||
+  ['open_tree', 'move_mount', 'mount_setattr'].some((call) => maskedCalls.includes(call));
 
 describeEngines('a bind mount', (bench) => {
   it('shows the source, and what is written in one is in the other', async () => {
@@ -206,6 +222,34 @@ describeEngines('the propagation of a bind mount', (bench) => {
     }
     unmountCommand(place.at('source'));
   });
+
+  for (const name of ['unpeered', 'runpeered']) {
+    it(`${name}: below a shared parent it is shared, and no peer of its source; by mount(2), private`, async () => {
+      using place = mountPlace();
+      writeFiles(place.path, { 'source/': '', 'parent/': '' });
+      for (const at of ['source', 'parent']) {
+        mountCommand('-t', 'tmpfs', at, place.at(at));
+        mountCommand('--make-shared', place.at(at));
+      }
+      writeFiles(place.at('source'), { 'sub/': '' });
+      const target = place.at('parent/target');
+      await bench.mount({ type: 'rbind', source: place.at('source'), options: [name] }, target);
+      const { propagation } = mountAt(target);
+      if (isByMountCall(bench)) expect(propagation).to.deep.equal([]);
+      else {
+        expect(propagation.join(' ')).to.match(/^shared:\d+$/);
+        expect(propagation).to.not.deep.equal(mountAt(place.at('source')).propagation);
+      }
+      mountCommand('-t', 'tmpfs', 'sub', place.at('source/sub'));
+      expect(mountsIn(target)).to.equal(1);
+      unmountCommand(place.at('source/sub'));
+      mountCommand('-t', 'tmpfs', 'sub', `${target}/sub`);
+      expect(mountsIn(place.at('source'))).to.equal(1);
+      unmountCommand(`${target}/sub`);
+      await bench.unmount(target);
+      unmountCommand(place.at('parent'), place.at('source'));
+    });
+  }
 
   it('slave takes from the source and gives nothing back', async () => {
     using place = mountPlace();

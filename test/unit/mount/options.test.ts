@@ -6,6 +6,7 @@ import {
   keyAndValue,
   OPTION_TABLE,
   type ParsedOptions,
+  type Propagation,
   parseOptions,
   splitOptions,
 } from '../../../src/mount/options.ts';
@@ -77,10 +78,14 @@ const EXPECTED: Readonly<Record<string, Partial<ParsedOptions>>> = {
       shared: PROPAGATION.MS_SHARED,
       slave: PROPAGATION.MS_SLAVE,
       unbindable: PROPAGATION.MS_UNBINDABLE,
-    }).flatMap(([name, type]) => [
-      [name, { propagation: { type, recursive: false } }],
-      [`r${name}`, { propagation: { type, recursive: true } }],
-    ]),
+      unpeered: PROPAGATION.MS_PRIVATE,
+    }).flatMap(([name, type]) => {
+      const untilAttached = name === 'unpeered';
+      return [
+        [name, { propagation: { type, recursive: false, untilAttached } }],
+        [`r${name}`, { propagation: { type, recursive: true, untilAttached } }],
+      ];
+    }),
   ),
   bind: { bind: 'bind' },
   rbind: { bind: 'rbind' },
@@ -96,9 +101,14 @@ function readable(parsed: ParsedOptions): ParsedOptions {
     ...parsed,
     mount: change(parsed.mount),
     recursive: change(parsed.recursive),
-    propagation: propagation && { type: propagation.type, recursive: propagation.recursive },
+    propagation: propagation && propagationOf(propagation),
   };
 }
+const propagationOf = ({ type, recursive, untilAttached }: Propagation) => ({
+  type,
+  recursive,
+  untilAttached,
+});
 const parse = (...options: string[]) => readable(parseOptions(options));
 
 describe('the option', () => {
@@ -149,7 +159,10 @@ describe('a later option', () => {
     ['async,sync', { superblock: ['sync'] }],
     ['lazytime,sync,nolazytime', { superblock: ['sync', 'nolazytime'] }],
     ['sync,sync', { superblock: ['sync'] }],
-    ['private,rshared', { propagation: { type: PROPAGATION.MS_SHARED, recursive: true } }],
+    [
+      'unpeered,rshared',
+      { propagation: { type: PROPAGATION.MS_SHARED, recursive: true, untilAttached: false } },
+    ],
     ['rbind,bind', { bind: 'bind' }],
     ['ro,defaults', { mount: { set: RDONLY, clear: 0 } }],
   ];

@@ -69,6 +69,20 @@ const rows: readonly Row[] = [
     ],
   },
   {
+    title: 'an unpeered bind: private before the attach, which may share it',
+    mount: bind('unpeered'),
+    steps: ['mount = open_tree("/data", OPEN_TREE_CLONE)', 'mount_setattr(mount, MS_PRIVATE)', ...ATTACH],
+  },
+  {
+    title: 'an rbind of an unpeered tree: all of it private before the attach',
+    mount: bind('rbind', 'runpeered'),
+    steps: [
+      'mount = open_tree("/data", OPEN_TREE_CLONE|AT_RECURSIVE)',
+      'mount_setattr(mount, AT_RECURSIVE, MS_PRIVATE)',
+      ...ATTACH,
+    ],
+  },
+  {
     title: 'an rbind, whole tree idmapped, top read-only',
     mount: { type: 'rbind', source: '/data', options: ['ro', ...IDS] },
     steps: [

@@ -94,7 +94,19 @@ const ROWS: Readonly<Record<string, Row>> = {
 
 /** What the kernel, the engine or a program would act on, and no volume may ask for. */
 const NEVER = [
-  ...['suid', 'dev', 'symfollow', 'shared', 'rshared', 'private', 'slave', 'unbindable', 'remount', 'move'],
+  ...[
+    'suid',
+    'dev',
+    'symfollow',
+    'shared',
+    'rshared',
+    'private',
+    'slave',
+    'unbindable',
+    'unpeered',
+    'remount',
+    'move',
+  ],
   ...['uidmap=0:0:1', 'gidmap=0:0:1', 'rootuid=0', 'rootgid=0', 'idmapupper', 'mkdir=x', 'loop', 'context=x'],
   ...['fscontext=x', 'source=/etc', 'fd=3', 'lowerdir+=/etc', 'X-mount.mkdir', 'x-mount.subdir=/etc'],
   ...[

@@ -238,6 +238,7 @@ rules:
         'shared',
         'rshared',
         'private',
+        'unpeered',
         'slave',
         'unbindable',
         'rbind',

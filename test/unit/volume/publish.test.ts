@@ -75,7 +75,7 @@ describe('a view of what is staged', () => {
   }
 
   it('of several mounts is all of them', () => {
-    expect(published('mounts').options).to.include.members(['rbind', 'rprivate']);
+    expect(published('mounts').options).to.include.members(['rbind', 'runpeered']);
   });
 
   it('is mapped for the pod, where it was not when it was made', () => {
@@ -192,7 +192,7 @@ describe('a nested publish', () => {
       // No container would start on it.
       expect(options).to.not.include.oneOf(['nosuid', 'nodev', 'noexec']);
       // What is mounted below it later must reach the container.
-      expect(options.filter((option) => /private|slave|unbindable/.test(option))).to.be.empty;
+      expect(options.filter((option) => /private|slave|unbindable|unpeered/.test(option))).to.be.empty;
     });
 
     it(`${name}: completed as it is for a pod on the host`, () => {

@@ -33,12 +33,12 @@ function everyMount(volume: Volume) {
 }
 
 describe('the mounts of a volume', () => {
-  it('are private, and what policy adds comes before what the author asks for', () => {
+  it('are no peers of their source, and what policy adds comes before what the author asks for', () => {
     for (const name of NAMES) {
       const volume = volumeOf(name, name === 'mounts' ? {} : { options: 'noexec' });
       for (const { options } of everyMount(volume)) {
         const text = options.join(' ');
-        expect(text, name).to.match(/\br?private\b.*\bnosuid nodev\b/);
+        expect(text, name).to.match(/\br?unpeered\b.*\bnosuid nodev\b/);
         if (options.includes('noexec')) {
           expect(options.indexOf('noexec'), name).to.be.greaterThan(options.indexOf('nodev'));
         }
@@ -99,7 +99,7 @@ describe('the mounts of a volume', () => {
           expect(valuesOf(mount, 'upperdir').map(unescapePath)).to.deep.equal(persistent ? [upperdir] : []);
           expect(valuesOf(mount, 'workdir').map(unescapePath)).to.deep.equal(persistent ? [workdir] : []);
           const others = mount.options.filter((option) => !/^(lower|upper|work)dir=/.test(option));
-          expect(others).to.deep.equal(['private', 'nosuid', 'nodev']);
+          expect(others).to.deep.equal(['unpeered', 'nosuid', 'nodev']);
         }
       }),
     );
@@ -119,7 +119,7 @@ describe('the mounts of a volume', () => {
 
   it('the options are those of policy, of the keys, and of the author as he wrote them', () => {
     const OURS =
-      /^(bind|rbind|r?private|nosuid|nodev|allow_other|default_permissions|(lower|upper|work)dir=.*|(uid|gid)map=[\d:,]+|root[ug]id=\d+|size=\d+)$/;
+      /^(bind|rbind|r?unpeered|nosuid|nodev|allow_other|default_permissions|(lower|upper|work)dir=.*|(uid|gid)map=[\d:,]+|root[ug]id=\d+|size=\d+)$/;
     const options = fc.array(fc.string({ minLength: 1 }), { maxLength: 3 });
     fc.assert(
       fc.property(
