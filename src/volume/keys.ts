@@ -198,6 +198,6 @@ export type KeyValue<K extends Key> = ReturnType<(typeof KEYS)[K]['parse']>;
 export const MOUNTS_KEY = {
   name: 'mounts',
   meaning:
-    "A JSON array of mounts, for what the keys cannot say: each an object with the keys above (but `writable: ephemeral`, `sizeLimit`, `idmap`, `owner`, `nestedDir`, `mkfs` and `size`), and `target`, a path below the volume's root. The first one is the root. Excludes all other keys.",
+    "A JSON array of mounts, for what the keys cannot say: each an object with the keys above (but `writable: ephemeral`, `sizeLimit`, `idmap`, `owner`, `nestedDir`, `mkfs` and `size`), and `target`, a directory below the volume's root, which must be there (below a root of type `tmpfs` it is made). The first one is the root. Excludes all other keys.",
   example: '[{"source":"/srv/a"},{"source":"/srv/b","target":"b"}]',
 } as const;
