@@ -24,6 +24,7 @@ import { NodeError, toStatus } from './node/reasons.ts';
 import { recover } from './node/recovery.ts';
 import { runtimePlugin } from './node/runtime.ts';
 import { nodeHandlers } from './node/service.ts';
+import { publishesUnderWay } from './node/under-way.ts';
 import { wayOf } from './node/user-namespaces.ts';
 import { keepConnected, type RunningPlugin } from './nri/plugin.ts';
 import { serveHttp } from './observe/http.ts';
@@ -85,9 +86,11 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   const health = started.use(
     fuseHealth({ engine, journal, events, metrics, kubeletDir, fuseHost, probe, log }),
   );
+  const underWay = publishesUnderWay();
   const authorized = authorization({
     policy: policy.current,
     journal,
+    underWay,
     directories: [config.kubeletDir, config.stateDir],
   });
   let unseen: string | undefined;
@@ -101,6 +104,7 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
     engine,
     journal,
     locks: volumeLocks(),
+    underWay,
     pods: podLookup({ api }),
     events,
     metrics,

@@ -58,6 +58,8 @@ const FIELDS = z.object({
     .object({ kind: z.string(), type: z.string(), sources: z.array(z.string()).readonly() })
     .readonly()
     .optional(),
+  /** Bytes that the policy lets it grow to. */
+  growTo: z.number().nonnegative().optional(),
   /** What was published first, in place of the volume, which needs to know the pod's ID mapping. */
   cover: z.enum(['nested', 'placeholder']).optional(),
   /** An ephemeral writable layer was made. Its name is derived from the key (layerNameOf). */
@@ -93,6 +95,7 @@ const LATER_FIELDS = FIELDS.extend({
   device: FIELDS.shape.device.catch(undefined),
   shape: FIELDS.shape.shape.catch(undefined),
   volume: FIELDS.shape.volume.catch(undefined),
+  growTo: FIELDS.shape.growTo.catch(undefined),
   cover: FIELDS.shape.cover.catch(undefined),
   layer: FIELDS.shape.layer.catch(undefined),
   request: FIELDS.shape.request.catch(undefined),

@@ -4,6 +4,7 @@ import type { Journal } from '../journal/journal.ts';
 import { authorize } from '../policy/authorize.ts';
 import type { Grant, Policy } from '../policy/policy.ts';
 import type { Volume } from '../volume/volume.ts';
+import type { PublishesUnderWay } from './under-way.ts';
 
 export interface AuthorizedRequest {
   readonly volumeId: string;
@@ -17,25 +18,34 @@ export type Authorize = (volume: Volume, request: AuthorizedRequest) => Grant;
 export interface AuthorizationOptions {
   readonly policy: () => Policy;
   readonly journal: Journal;
+  readonly underWay: PublishesUnderWay;
   /** Never shown in a volume, nor what they lead to. */
   readonly directories: readonly string[];
 }
 
-export function authorization({ policy, journal, directories }: AuthorizationOptions): Authorize {
+export function authorization({ policy, directories, ...known }: AuthorizationOptions): Authorize {
   const forbidden = withWhatTheyLeadTo(directories);
   return (volume, { volumeId, readOnly }) => {
     const { pod } = volume;
-    const volumesOfNamespace = pod === undefined ? 0 : countOthers(journal, pod.namespace, volumeId);
+    const volumesOfNamespace = pod === undefined ? 0 : countOthers(known, pod.namespace, volumeId);
     return authorize(policy(), volume, { volumesOfNamespace, forbidden, readOnly });
   };
 }
 
-function countOthers(journal: Journal, namespace: string, volumeId: string): number {
-  const others = journal
+function countOthers(
+  { journal, underWay }: Pick<AuthorizationOptions, 'journal' | 'underWay'>,
+  namespace: string,
+  volumeId: string,
+): number {
+  const published = journal
     .all()
-    .filter((record) => record.kind === 'publish' && record.volumeId !== volumeId)
-    .filter(({ pod }) => pod?.namespace === namespace);
-  return new Set(others.map((record) => record.volumeId)).size;
+    .filter(({ kind, pod }) => kind === 'publish' && pod?.namespace === namespace)
+    .map((record) => record.volumeId);
+  // One that has its place does not lose it to those that come.
+  const coming = published.includes(volumeId) ? [] : underWay.volumesOf(namespace);
+  const volumes = new Set([...published, ...coming]);
+  volumes.delete(volumeId);
+  return volumes.size;
 }
 
 /** The kubelet's directory may be a link, which must not be a way round. */

@@ -14,6 +14,7 @@ import type { Completions } from './completions.ts';
 import type { FuseHealth } from './fuse-health.ts';
 import type { Housekeeping } from './housekeeping.ts';
 import type { VolumeLocks } from './locks.ts';
+import type { PublishesUnderWay } from './under-way.ts';
 import type { UserNamespaceWay } from './user-namespaces.ts';
 
 export interface NodeDependencies {
@@ -28,6 +29,7 @@ export interface NodeDependencies {
   readonly engine: Engine;
   readonly journal: Journal;
   readonly locks: VolumeLocks;
+  readonly underWay: PublishesUnderWay;
   readonly pods: PodLookup;
   readonly events: PodEvents;
   readonly metrics: Metrics;

@@ -6,10 +6,9 @@ import type { NodeExpandVolumeRequest, NodeExpandVolumeResponse } from '../rpc/g
 import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
 import { NodeError } from './reasons.ts';
 import { requireMounted } from './volume-path.ts';
+import { KINDS_WITH_SIZE } from './volume-request.ts';
 
 const BLOCK = 4_096n;
-
-const KINDS_WITH_SIZE: ReadonlySet<string> = new Set(['image', 'filesystem']);
 
 export async function nodeExpandVolume(
   request: NodeExpandVolumeRequest,
@@ -22,6 +21,7 @@ export async function nodeExpandVolume(
   if (!KINDS_WITH_SIZE.has(record.volume?.kind ?? '')) return { capacityBytes: 0n };
   using _lock = deps.locks.take(volumeId, record.path);
   const records = deps.journal.of(volumeId);
+  refuseGrowth(required, records);
   const place = writablePlace(record, records);
   const image = records.map(({ device }) => device?.image).find((path) => path !== undefined);
   const { bytes } = await deps.engine.grow(
@@ -35,6 +35,18 @@ export async function nodeExpandVolume(
     );
   }
   return { capacityBytes: BigInt(bytes) };
+}
+
+/** The policy's word, as it was when the volume was granted. */
+function refuseGrowth(required: number, records: readonly VolumeRecord[]): void {
+  const limits = records.flatMap(({ growTo }) => (growTo === undefined ? [] : [growTo]));
+  const limit = Math.min(...limits);
+  if (required <= limit) return;
+  throw new NodeError(
+    'out-of-range',
+    `required_bytes ${required}: the policy allows this volume ${limit} (size.max); ask for less, or have an ` +
+      'administrator allow more',
+  );
 }
 
 /** A pod's view may be read-only; what is staged is what is grown. */

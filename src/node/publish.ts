@@ -36,6 +36,7 @@ import {
   describeVolume,
   type GrantedRequest,
   grant,
+  growthOf,
   readVolumeRequest,
   type VolumeRequest,
 } from './volume-request.ts';
@@ -53,6 +54,7 @@ export async function nodePublishVolume(
   const key = { kind: 'publish', volumeId, path } as const;
   const stagingPath = volume.inline ? undefined : requireStagingPath(request.stagingTargetPath);
   const print = fingerprint({ volumeContext, capability, readonly, stagingPath });
+  using _counted = deps.underWay.begin(volumeId, volume.pod);
   const granted = await grant(asked, { key, fingerprint: print, readonly }, deps, context);
   if (granted === undefined) return {};
   requirePodOfTarget(volume, path, deps);
@@ -117,6 +119,7 @@ async function placeAnew(
         accessMode,
         shape: shapeOf(volume, plan),
         volume: describeVolume(volume),
+        ...growthOf(volume, terms),
         layer: layerWanted(volume, publication) !== undefined,
         ...(volume.kind === 'image' &&
           (plan.is === 'device' || volume.inline) && { device: { image: volume.source } }),

@@ -13,6 +13,7 @@ import {
   describeVolume,
   type GrantedRequest,
   grant,
+  growthOf,
   helpersOf,
   readVolumeRequest,
 } from './volume-request.ts';
@@ -71,6 +72,7 @@ export async function placeStaged(
         accessMode,
         shape: mounts.length === 0 ? 'nothing' : volume.kind === 'mounts' ? 'tree' : 'mount',
         volume: describeVolume(volume),
+        ...growthOf(volume, grant),
         ...(volume.kind === 'image' && { device: { image: volume.source } }),
       },
       adopt: mounts[0] && { type: mounts[0].type, state: 'done' },

@@ -13,6 +13,9 @@ import { isThere } from './mounted.ts';
 import { NodeError } from './reasons.ts';
 import { type Capability, isReaderMode, requireCapability } from './request.ts';
 
+/** What can grow: it has a size of its own. */
+export const KINDS_WITH_SIZE: ReadonlySet<string> = new Set(['image', 'filesystem']);
+
 export interface VolumeRequest {
   readonly volume: Volume;
   /** As it came. */
@@ -86,6 +89,11 @@ export function helpersOf({ programDirectories, helperUsers }: Grant): Pick<Moun
 /** What the journal keeps of a volume, for people and for a later start. */
 export function describeVolume(volume: Volume): { kind: string; type: string; sources: string[] } {
   return { kind: volume.kind, type: volume.type, sources: sourcesOf(volume) };
+}
+
+/** For the record: how large the policy lets it grow. Whoever asks for that later names the volume alone. */
+export function growthOf({ kind }: Volume, { growTo }: Grant): { readonly growTo?: number } {
+  return growTo === undefined || !KINDS_WITH_SIZE.has(kind) ? {} : { growTo };
 }
 
 function sourcesOf(volume: Volume): string[] {

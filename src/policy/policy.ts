@@ -106,6 +106,8 @@ export interface Grant extends Terms {
   readonly sourceRoots: readonly SourceRoot[];
   /** Where FUSE helpers are looked for, before the usual directories. */
   readonly programDirectories: readonly string[];
+  /** Bytes that it may be grown to, where it has a size of its own; undefined: as many as there are. */
+  readonly growTo: number | undefined;
   /** Which of its helpers run as an ordinary user, by name. */
   readonly helperUsers: ReadonlyMap<string, HelperUser>;
 }

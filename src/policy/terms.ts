@@ -23,6 +23,7 @@ export function grantOf(rule: Rule, parts: readonly Asked[], never: readonly str
     options: flagsOf(rule, parts),
     parts: parts.map(termsOf),
     programDirectories: [...new Set(programs.map((program) => path.dirname(program)))],
+    growTo: rule.size.max,
     helperUsers: new Map(users),
   };
 }

@@ -1,7 +1,9 @@
 // Calls at the same time. One volume: each call is served or told to come again (ABORTED), and nothing is ever
 // mounted twice. Several volumes: none waits for the other's sake, all are served.
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
+import { startPlugin } from '../sanity/plugin.ts';
 import { writeFiles } from '../support/fixtures.ts';
 import { needRoot } from '../support/need.ts';
 import { mountsAt } from './kernel.ts';
@@ -176,5 +178,51 @@ describe('calls at the same time', () => {
     await forAll((volume) => (isInline(volume) ? Promise.resolve(ok) : volume.unstage()));
     expect(node.mounts()).to.deep.equal([]);
     expect(node.records()).to.deep.equal([]);
+  });
+});
+
+describe('pods that ask at the same time for more volumes than their namespace may have', () => {
+  const MOST = 3;
+  let node: TestNode;
+
+  before(async function () {
+    needRoot(this, 'the plugin mounts');
+    node = await startNode({
+      start(directory) {
+        const policy = join(directory, 'policy.yaml');
+        writeFileSync(
+          policy,
+          `version: 1\nrules: [{ class: inline, types: [tmpfs], sizeLimit: { default: 1Mi }, maxVolumes: ${MOST} }]\n`,
+        );
+        return startPlugin(directory, ['--policy', policy]);
+      },
+    });
+  });
+  after(() => node?.[Symbol.asyncDispose]());
+
+  it('get as many as it may, and those that are there are not refused for the sake of the others', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      await using stack = new AsyncDisposableStack();
+      const inlineOf = (namespace: string) =>
+        stack.use(volumeOn(node, { context: { type: 'tmpfs' }, inline: true, namespace }));
+      const volumes = Array.from({ length: AT_ONCE }, () => inlineOf('crowded'));
+      const elsewhere = inlineOf('elsewhere');
+      const [other, ...answers] = await Promise.all(
+        [elsewhere, ...volumes].map((volume) => volume.publish()),
+      );
+      expect(other, 'of another namespace').to.include({ code: 'OK' });
+      const codes = answers.map(({ code }) => code).toSorted();
+      const refused = Array(AT_ONCE - MOST).fill('PERMISSION_DENIED');
+      expect(codes).to.deep.equal([...Array(MOST).fill('OK'), ...refused]);
+      expect(answers.find(({ code }) => code !== 'OK')?.message).to.match(/namespace crowded has 3 volumes/);
+      const again = await Promise.all(volumes.map((volume) => volume.publish()));
+      expect(again.map(({ code }) => code)).to.deep.equal(answers.map(({ code }) => code));
+      // Whose place is free goes to another.
+      const [first, refusedOne] = ['OK', 'PERMISSION_DENIED'].map(
+        (code) => volumes[answers.findIndex((answer) => answer.code === code)],
+      );
+      expect(await first?.unpublish()).to.include({ code: 'OK' });
+      expect(await refusedOne?.publish()).to.include({ code: 'OK' });
+    }
   });
 });

@@ -3,12 +3,22 @@ import { statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { CAP_SYS_RESOURCE } from '../../src/sys/constants.ts';
+import { startPlugin } from '../sanity/plugin.ts';
 import { needCapability, needRoot, needTool } from '../support/need.ts';
 import { kindNamed, volumeOfKind } from './kinds.ts';
 import { startNode, type TestNode } from './node.ts';
 import { type Volume, volumeOn } from './volume.ts';
 
 const MIB = 2n ** 20n;
+const POLICY = `version: 1
+rules:
+  - class: persistent
+    types: [image]
+    fsTypes: [xfs]
+    roots: [{ path: /, access: read-write }]
+    mkfs: true
+    size: { max: 400Mi }
+`;
 const FILESYSTEMS = { ext4: 16n * MIB, xfs: 300n * MIB, btrfs: 160n * MIB } as const;
 
 describe('NodeExpandVolume', () => {
@@ -54,6 +64,31 @@ describe('NodeExpandVolume', () => {
       expect(await volume.expand(volume.stagingPath, { requiredBytes })).to.include({ code: 'OK' });
     });
   }
+
+  it('to more than policy gives is OUT_OF_RANGE and changes nothing, also after a restart', async () => {
+    await using node = await startNode({
+      start(directory) {
+        const policy = join(directory, 'policy.yaml');
+        writeFileSync(policy, POLICY);
+        return startPlugin(directory, ['--policy', policy]);
+      },
+    });
+    const image = node.at('image');
+    const context = { type: 'image', source: image, fsType: 'xfs', mkfs: 'true', size: '300Mi' };
+    await using volume = volumeOn(node, { context });
+    await ready(volume);
+    for (const path of [volume.target, volume.stagingPath, volume.target]) {
+      const answer = await volume.expand(path, { requiredBytes: 400n * MIB + 1n });
+      expect(answer.code).to.equal('OUT_OF_RANGE');
+      expect(answer.message).to.match(
+        /required_bytes 419430401: .* allows this volume 419430400 .*ask for less/,
+      );
+      expect(statSync(image).size).to.equal(Number(300n * MIB));
+      await node.kill();
+      await node.start();
+    }
+    expect(await volume.expand(volume.target, { requiredBytes: 400n * MIB })).to.include({ code: 'OK' });
+  });
 
   it('to less than it has, changes nothing', async () => {
     await using volume = imageOf('ext4');
