@@ -38,6 +38,17 @@ export function lookup(spec: TargetSpec, view: MountView = mountView()): Lookup 
   }
 }
 
+/** The type of the top mount at a place; undefined where none is. Asks no server, and nothing of other mounts. */
+export function typeAt(target: Target, view: MountView = mountView()): string | undefined {
+  try {
+    const { id, isRoot, old } = standingOf(target, view);
+    return isRoot ? (old ? mountinfoView : view).typeOf(id) : undefined;
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
 /**
  * The mounts at this path and below it, whole stacks, in any order. They are those that stand on what the path
  * leads to: what another mount hides from it is not among them.

@@ -39,6 +39,12 @@ export function statTarget(uniqueId: bigint): string | undefined {
   return stringAt(scratch, scratch.readUInt32LE(TARGET_AT));
 }
 
+/** Its filesystem type, as `info.type` has it, and nothing else. */
+export function statType(uniqueId: bigint): string | undefined {
+  if (!ask(uniqueId, STATMOUNT.STATMOUNT_FS_TYPE | STATMOUNT.STATMOUNT_FS_SUBTYPE)) return undefined;
+  return typeIn(scratch);
+}
+
 /** Into `scratch`, which grows as need be. False when there is no such mount. */
 function ask(uniqueId: bigint, mask: number): boolean {
   for (;;) {
@@ -98,21 +104,9 @@ const SUPERBLOCK_NAMES: readonly [flag: number, name: string][] = [
 export function decodeStatmount(buffer: Buffer): StatMount {
   const u32 = (at: number) => buffer.readUInt32LE(at);
   const u64 = (at: number) => buffer.readBigUInt64LE(at);
-  const mask = maskOf(buffer);
-  /** Strings are at offsets from the end of the fixed part; absent ones are empty. */
-  const strings = (bit: number, at: number, count = 1): string[] => {
-    if ((mask & bit) === 0) return [];
-    let offset = u32(at);
-    return Array.from({ length: count }, () => {
-      const text = stringAt(buffer, offset);
-      offset = buffer.indexOf(0, FIXED_BYTES + offset) + 1 - FIXED_BYTES;
-      return text;
-    });
-  };
-  const string = (bit: number, at: number): string => strings(bit, at)[0] ?? '';
+  const strings = (bit: number, at: number, count: number) => stringsIn(buffer, { bit, at, count });
+  const string = (bit: number, at: number): string => strings(bit, at, 1)[0] ?? '';
 
-  const subtype = string(STATMOUNT.STATMOUNT_FS_SUBTYPE, 120);
-  const type = string(STATMOUNT.STATMOUNT_FS_TYPE, 36);
   const uid = strings(STATMOUNT.STATMOUNT_MNT_UIDMAP, 156, u32(152));
   const gid = strings(STATMOUNT.STATMOUNT_MNT_GIDMAP, 164, u32(160));
   return {
@@ -126,7 +120,7 @@ export function decodeStatmount(buffer: Buffer): StatMount {
       target: string(STATMOUNT.STATMOUNT_MNT_POINT, TARGET_AT),
       options: mountOptions(Number(u64(64))),
       propagation: propagationOf(Number(u64(72)), { group: u64(80), master: u64(88), from: u64(96) }),
-      type: subtype === '' ? type : `${type}.${subtype}`,
+      type: typeIn(buffer),
       source: string(STATMOUNT.STATMOUNT_SB_SOURCE, 124),
       superblockOptions: [
         ...superblockFlags(u32(32)),
@@ -136,6 +130,27 @@ export function decodeStatmount(buffer: Buffer): StatMount {
       ...(uid.length > 0 && { idmap: { uid: uid.map(mappingText), gid: gid.map(mappingText) } }),
     },
   };
+}
+
+function typeIn(buffer: Buffer): string {
+  const string = (bit: number, at: number) => stringsIn(buffer, { bit, at, count: 1 })[0] ?? '';
+  const type = string(STATMOUNT.STATMOUNT_FS_TYPE, 36);
+  const subtype = string(STATMOUNT.STATMOUNT_FS_SUBTYPE, 120);
+  return subtype === '' ? type : `${type}.${subtype}`;
+}
+
+/** Strings are at offsets from the end of the fixed part; there are none of what was not answered. */
+function stringsIn(
+  buffer: Buffer,
+  { bit, at, count }: { readonly bit: number; readonly at: number; readonly count: number },
+): string[] {
+  if ((maskOf(buffer) & bit) === 0) return [];
+  let offset = buffer.readUInt32LE(at);
+  return Array.from({ length: count }, () => {
+    const text = stringAt(buffer, offset);
+    offset = buffer.indexOf(0, FIXED_BYTES + offset) + 1 - FIXED_BYTES;
+    return text;
+  });
 }
 
 function mountOptions(attributes: number): string[] {

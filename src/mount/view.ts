@@ -13,7 +13,7 @@ import type { Fd } from '../sys/fd.ts';
 import { openat, statx } from '../sys/syscalls.ts';
 import { type Kernel, kernelHere } from './kernel.ts';
 import { type MountInfo, readMountinfo } from './mountinfo.ts';
-import { listBelow, statmount, statTarget } from './statmount.ts';
+import { listBelow, statmount, statTarget, statType } from './statmount.ts';
 import type { Target } from './target.ts';
 
 /** A mount with its ids as one view knows them. Ids of different views are not to be compared. */
@@ -29,6 +29,8 @@ export interface MountView {
   readonly idMask: number;
   /** Undefined when there is no such mount, any more. */
   readonly find: (id: bigint) => SeenMount | undefined;
+  /** The type of the filesystem that is mounted, as in `info`. */
+  readonly typeOf: (id: bigint) => string | undefined;
   /** Those of the mounts that stand on this one, on those, and so on, whose target is wanted; in any order. */
   readonly below: (id: bigint, isWanted: (target: string) => boolean) => SeenMount[];
 }
@@ -37,6 +39,7 @@ export const statmountView: MountView = {
   by: 'statmount',
   idMask: STATX_MASK.STATX_MNT_ID_UNIQUE,
   find: (id) => seen(statmount(id)),
+  typeOf: statType,
   below: (id, isWanted) =>
     listBelow(id).flatMap((one) => {
       // Undefined when it went meanwhile.
@@ -53,6 +56,7 @@ export const mountinfoView: MountView = {
   by: 'mountinfo',
   idMask: STATX_MASK.STATX_MNT_ID,
   find: (id) => readSeen().find((mount) => mount.id === id),
+  typeOf: (id) => mountinfoView.find(id)?.info.type,
   below(id, isWanted) {
     const byParent = Map.groupBy(readSeen(), ({ parentId }) => parentId);
     const found: SeenMount[] = [];

@@ -11,6 +11,7 @@
 import { realpathSync } from 'node:fs';
 import path from 'node:path';
 import { MountError } from '../errors.ts';
+import { typeAt } from '../lookup.ts';
 import type { MountInfo } from '../mountinfo.ts';
 import type { Target } from '../target.ts';
 import { isFuse, mountsAt, topOf } from './mounts.ts';
@@ -19,6 +20,9 @@ import type { Programs } from './programs.ts';
 
 /** The FUSE mount that is seen at the target. Asks no server. */
 export function fuseMountAt(target: Target): MountInfo | undefined {
+  const type = typeAt(target);
+  // All others are spared the reading of every mount of the node.
+  if (type === undefined || !isFuse({ type })) return undefined;
   const top = topOf(mountsAt(target));
   return top && isFuse(top) ? top : undefined;
 }

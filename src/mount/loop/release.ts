@@ -9,7 +9,7 @@ import { basename } from 'node:path';
 import { STATX_MASK } from '../../sys/constants.ts';
 import { pause } from '../../sys/pause.ts';
 import { MountError } from '../errors.ts';
-import { lookup } from '../lookup.ts';
+import { lookup, typeAt } from '../lookup.ts';
 import { type MountInfo, parseMountinfo, readMountinfo } from '../mountinfo.ts';
 import { ANYWHERE, isRefused, type Sources } from '../source.ts';
 import type { Target, TargetSpec } from '../target.ts';
@@ -39,8 +39,8 @@ export function borrowedBy(target: Target, spec: TargetSpec): Borrowed | undefin
       const number = loopOf(`${deviceMajor}:${deviceMinor}`);
       return number === undefined ? undefined : borrowed(`loop${number}`);
     }
-    // btrfs has device numbers of its own. Only when there is one on a loop device is it worth a search.
-    if (deviceMajor === 0 && hasBtrfsOnLoop()) {
+    // btrfs has device numbers of its own.
+    if (deviceMajor === 0 && typeAt(target) === 'btrfs') {
       const there = lookup(spec);
       return there.is === 'mount-point' ? borrowed(basename(there.mount.source)) : undefined;
     }
@@ -165,13 +165,6 @@ function textOf(number: number, attribute: string): string {
   } catch {
     return '';
   }
-}
-
-/** /sys/fs/btrfs has a directory per mounted filesystem, with links to its devices. */
-function hasBtrfsOnLoop(): boolean {
-  return entries('/sys/fs/btrfs').some((uuid) =>
-    entries(`/sys/fs/btrfs/${uuid}/devices`).some((device) => device.startsWith('loop')),
-  );
 }
 
 function kept(device: Borrowed): MountError {
