@@ -8,6 +8,7 @@ import { type DirectorySteps, directorySteps } from './steps/directories.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
 import { type FuseSteps, fuseSteps } from './steps/fuse.ts';
 import { type ImageSteps, imageStepRows } from './steps/image.ts';
+import { type MapLayerSteps, mapLayerSteps } from './steps/map-layers.ts';
 import { type OverlaySteps, overlaySteps } from './steps/overlay.ts';
 import { type RemountSteps, remountSteps } from './steps/remount.ts';
 import type { Rows } from './steps/row.ts';
@@ -23,6 +24,7 @@ interface StepArguments
     FilesystemSteps,
     FuseSteps,
     ImageSteps,
+    MapLayerSteps,
     OverlaySteps,
     RemountSteps,
     TemporaryLayerSteps,
@@ -37,6 +39,7 @@ export const STEPS: Rows<StepArguments> = {
   ...filesystemSteps,
   ...fuseSteps,
   ...imageStepRows,
+  ...mapLayerSteps,
   ...remountSteps,
   ...overlaySteps,
   ...temporaryLayerSteps,

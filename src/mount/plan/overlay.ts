@@ -1,29 +1,32 @@
 // An overlay by detached mounts, ID-mapped layer by layer; on most kernels no temporary mount is ever visible.
 //
 //   kernel   layers                                           number and paths
-//   6.15     given as file descriptors (lowerdir+)            500, of any length
+//   6.15     given one by one (lowerdir+)                     500, of any length
 //   5.19     put under short names in a private namespace     500, of any length
 //   else     plan/classic-overlay.ts
 //
-//   per layer:  open(path, O_PATH)                        as it is, or, ID-mapped:
-//               open_tree(path, OPEN_TREE_CLONE); mount_setattr(MOUNT_ATTR_IDMAP)
-//   fsopen(overlay); fsconfig(lowerdir+ = fd)...; fsconfig(upperdir = fd, workdir = fd)
+//   open(path, O_PATH)...    each layer whose name does not serve; ID-mapped, then the same in a copy of its mount
+//                            (steps/map-layers.ts)
+//   fsopen(overlay); fsconfig(lowerdir+ = name or fd)...; fsconfig(upperdir = fd, workdir = fd)
 //   fsconfig(CMD_CREATE); fsmount(); mount_setattr(...)
 //
 // The ids of the lower layers are mapped, not those of the overlay: the kernel cannot map an overlay, and the
 // upper layer holds what the mapped users wrote, under their own ids already. One that must not (idmapupper) is mapped too,
 // always in the private namespace: there it gets a name that tells two overlays of one upperdir (steps/claim.ts), which a
 // detached copy of its mount has not; and its thread can be somebody else while it mounts.
+import type { IdmapRequest } from '../idmap-options.ts';
 import type { Layer } from '../layers.ts';
 import type { Planner } from '../plan.ts';
-import type { Slot, Upper } from '../steps/row.ts';
+import type { ConfigValue } from '../steps/filesystem.ts';
+import type { Upper } from '../steps/row.ts';
 import { sameMountMessage } from '../steps/upper.ts';
 import type { Step } from '../steps.ts';
 import { planAssembled } from './assembled-overlay.ts';
+import { checkRootSteps, usernsSteps } from './attributes.ts';
 import { planClassicOverlay } from './classic-overlay.ts';
 import { superblockSteps } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
-import { claimSteps, cloneLayers, readOverlay, writableSteps } from './overlay-options.ts';
+import { claimSteps, readOverlay, writableSteps } from './overlay-options.ts';
 
 export const planOverlay: Planner = (mount, kernel) => {
   const { source, options } = mount;
@@ -32,14 +35,21 @@ export const planOverlay: Planner = (mount, kernel) => {
     return kernel.has('private-namespace') ? planAssembled(mount, kernel) : planClassicOverlay(mount, kernel);
   }
   const { layers, upper, rest } = overlay;
+  const named = options.idmap === undefined && !mount.held ? layers.filter(fitsString) : [];
   return [
     ...claimSteps(overlay),
-    ...(options.idmap === undefined ? openLayers(layers) : cloneLayers(layers, options.idmap)),
+    ...layers.flatMap((layer, i) => (named.includes(layer) ? [] : [openLayer(layer, i)])),
+    ...(options.idmap === undefined ? [] : mapLayers(layers, options.idmap)),
     { kind: 'openFilesystem', type: 'overlay', as: 'context' },
     ...superblockSteps('overlay', source || 'overlay', rest),
-    ...layers.map((layer, i) => giveLayer(layer.dataOnly ? 'datadir+' : 'lowerdir+', `layer${i}`)),
+    ...layers.map((layer, i) => {
+      const value = named.includes(layer) ? { directory: layer.path } : { fd: `layer${i}` };
+      return giveLayer(layer.dataOnly ? 'datadir+' : 'lowerdir+', value);
+    }),
     // The kernel refuses a single lowerdir without an upperdir; an empty layer below changes nothing.
-    ...(layers.length === 1 && upper === undefined ? [...emptyLayer(), giveLayer('lowerdir+', 'empty')] : []),
+    ...(layers.length === 1 && upper === undefined
+      ? [...emptyLayer(), giveLayer('lowerdir+', { fd: 'empty' })]
+      : []),
     ...(upper === undefined ? [] : giveUpper(upper)),
     { kind: 'createMount', context: 'context', as: 'mount' },
     ...writableSteps(overlay),
@@ -47,12 +57,28 @@ export const planOverlay: Planner = (mount, kernel) => {
   ];
 };
 
-function openLayers(layers: readonly Layer[]): Step[] {
-  return layers.map(({ path }, i) => ({ kind: 'openPath', path, as: `layer${i}` }));
+/** A value given to fsconfig(2) as a string has at most 255 bytes. */
+const fitsString = ({ path }: Layer): boolean => Buffer.byteLength(path) <= 255;
+
+function openLayer({ path }: Layer, i: number): Step {
+  return { kind: 'openPath', path, as: `layer${i}` };
 }
 
-function giveLayer(key: string, slot: Slot): Step {
-  return { kind: 'configure', context: 'context', key, value: { fd: slot } };
+/** The root that counts is the top layer's. */
+function mapLayers(layers: readonly Layer[], idmap: IdmapRequest): Step[] {
+  return [
+    ...usernsSteps(idmap, 'layer0'),
+    {
+      kind: 'mapLayers',
+      layers: layers.map(({ path }, i) => ({ slot: `layer${i}`, path })),
+      userns: 'userns',
+    },
+    ...checkRootSteps(idmap, 'layer0'),
+  ];
+}
+
+function giveLayer(key: string, value: ConfigValue): Step {
+  return { kind: 'configure', context: 'context', key, value };
 }
 
 function giveUpper(both: Upper): Step[] {
@@ -61,8 +87,8 @@ function giveUpper(both: Upper): Step[] {
     { kind: 'openPath', path: upperdir, as: 'upper' },
     { kind: 'openPath', path: workdir, as: 'work' },
     { kind: 'checkSameMount', slots: ['upper', 'work'], message: sameMountMessage(both) },
-    giveLayer('upperdir', 'upper'),
-    giveLayer('workdir', 'work'),
+    giveLayer('upperdir', { fd: 'upper' }),
+    giveLayer('workdir', { fd: 'work' }),
   ];
 }
 

@@ -5,6 +5,7 @@ import { MountError } from '../errors.ts';
 import { filesystemSource } from '../source-device.ts';
 import { onThread } from '../thread/thread.ts';
 import type { Rows, Slot, Workplace } from './row.ts';
+import { explainPath } from './trees.ts';
 import { rootOfNamespace } from './userns.ts';
 
 export interface FilesystemSteps {
@@ -24,6 +25,8 @@ export type ConfigValue =
   | { readonly flag: true }
   | { readonly string: string }
   | { readonly fd: Slot }
+  /** By its name, as any program gives it. */
+  | { readonly directory: string }
   /** The source of a filesystem of this type. */
   | { readonly source: string; readonly of: string };
 
@@ -41,15 +44,19 @@ export const filesystemSteps: Rows<FilesystemSteps> = {
   },
   configure: {
     describe: ({ context, key, value }) => {
-      const text = 'source' in value ? value.source : 'string' in value ? value.string : undefined;
+      const text = textOf(value);
       const shown = 'fd' in value ? value.fd : text === undefined ? '' : JSON.stringify(text);
       return `fsconfig(${context}, ${key}${shown === '' ? '' : ` = ${shown}`})`;
     },
     apply: ({ context, key, value }, at) => fsconfig(at.get(context), configValue(key, value, at)),
-    explain: (errno, { key }) =>
-      errno === 'EINVAL'
-        ? { reason: 'invalid-mount', meaning: `the filesystem does not take the option ${key} or its value` }
-        : undefined,
+    explain: (errno, { key, value }) => {
+      if ('directory' in value) return explainPath('the directory')(errno, { path: value.directory });
+      if (errno !== 'EINVAL') return undefined;
+      return {
+        reason: 'invalid-mount',
+        meaning: `the filesystem does not take the option ${key} or its value`,
+      };
+    },
   },
   createMount: {
     describe: ({ context, as }) => `${as} = fsmount(fsconfig(${context}, FSCONFIG_CMD_CREATE))`,
@@ -92,9 +99,16 @@ export const filesystemSteps: Rows<FilesystemSteps> = {
   },
 };
 
+function textOf(value: ConfigValue): string | undefined {
+  if ('source' in value) return value.source;
+  if ('string' in value) return value.string;
+  return 'directory' in value ? value.directory : undefined;
+}
+
 function configValue(key: string, value: ConfigValue, at: Workplace): FsconfigValue {
   if ('fd' in value) return { by: 'fd', key, value: at.get(value.fd) };
   if ('string' in value) return { by: 'string', key, value: value.string };
+  if ('directory' in value) return { by: 'string', key, value: value.directory };
   if ('source' in value) {
     return { by: 'string', key, value: filesystemSource(value.of, value.source, at.sources) };
   }

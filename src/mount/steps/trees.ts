@@ -96,33 +96,37 @@ export const treeSteps: Rows<TreeSteps> = {
       }
     },
     explain: (errno, { userns, set, clear }) => {
-      if (userns === undefined) {
-        if (errno !== 'EPERM') return undefined;
-        return { reason: 'not-permitted', meaning: lockedMeaning(refusedOptions(undefined, { set, clear })) };
-      }
-      if (errno === 'EINVAL') {
-        return {
-          reason: 'idmap-unsupported',
-          meaning:
-            'this filesystem cannot be ID-mapped on this kernel (overlay, FUSE and NFS cannot; tmpfs from Linux 6.3); ' +
-            'for an overlay, map its lowerdirs instead',
-        };
-      }
-      if (errno === 'EPERM') {
-        return {
-          reason: 'idmap-unsupported',
-          meaning:
-            'the source is an ID-mapped mount already, which takes Linux 6.15 (open-tree-attr) to map again, or its filesystem ' +
-            'belongs to another user namespace; use the unmapped source',
-        };
-      }
-      return undefined;
+      if (userns !== undefined) return explainIdmap(errno);
+      if (errno !== 'EPERM') return undefined;
+      return { reason: 'not-permitted', meaning: lockedMeaning(refusedOptions(undefined, { set, clear })) };
     },
   },
 };
 
 /** Where a copy came from, for when it has to be made anew. */
 const copied = new WeakMap<Fd, Copied>();
+
+/** What mount_setattr(2) means where it was to map ids. */
+export function explainIdmap(errno: string): Explanation | undefined {
+  switch (errno) {
+    case 'EINVAL':
+      return {
+        reason: 'idmap-unsupported',
+        meaning:
+          'this filesystem cannot be ID-mapped on this kernel (overlay, FUSE and NFS cannot; tmpfs from Linux 6.3); ' +
+          'for an overlay, map its lowerdirs instead',
+      };
+    case 'EPERM':
+      return {
+        reason: 'idmap-unsupported',
+        meaning:
+          'the source is an ID-mapped mount already, which takes Linux 6.15 (open-tree-attr) to map again, or its filesystem ' +
+          'belongs to another user namespace; use the unmapped source',
+      };
+    default:
+      return undefined;
+  }
+}
 
 /** What EINVAL means for a bind mount. */
 export function unbindable(source: string): string {
@@ -132,7 +136,8 @@ export function unbindable(source: string): string {
   );
 }
 
-function explainPath(what: string) {
+/** What an errno means for a path that leads to what is mounted. */
+export function explainPath(what: string) {
   return (errno: string, { path }: { readonly path: string }): Explanation | undefined => {
     const meanings: Partial<Record<ErrnoName, string>> = {
       ENOENT: `${what} ${path} does not exist`,

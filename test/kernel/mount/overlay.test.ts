@@ -1,5 +1,5 @@
 // Overlays: layers of any number and name, idmapped or not, writable or not.
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { escapeLayer } from '../../../src/mount/layers.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
@@ -37,6 +37,21 @@ describeEngines('an overlay', (bench) => {
     await bench.mount(overlayOf(lowerdir([place.at('a')])), place.at('target'));
     expect(readdirSync(place.at('target'))).to.deep.equal(['file']);
     await bench.unmount(place.at('target'));
+  });
+
+  it('with idmapped layers takes those on other mounts, behind links and at any depth', async () => {
+    using place = mountPlace();
+    writeFiles(place.path, { 'a/f': { uid: 1000, gid: 1000 }, 'deep/er/b/g': { uid: 1001, gid: 1001 } });
+    writeFiles(place.path, { 'c/': '', 'real/d/i': { uid: 1003, gid: 1003 } });
+    symlinkSync('real', place.at('link'));
+    await bench.mount({ type: 'tmpfs', source: 'tmpfs', options: [] }, place.at('c'));
+    writeFiles(place.path, { 'c/e/h': { uid: 1002, gid: 1002 }, 'c/e2/j': { uid: 1004, gid: 1004 } });
+    const layers = ['a', 'deep/er/b', 'c/e', 'link/d', 'c/e2'].map((name) => place.at(name));
+    await bench.mount(overlayOf(lowerdir(layers), ...SHIFT_DOWN), place.at('target'));
+    const shown = ['f', 'g', 'h', 'i', 'j'].map((name) => ownerOf(place.at('target', name)));
+    expect(shown).to.deep.equal(['0:0', '1:1', '2:2', '3:3', '4:4']);
+    await bench.unmount(place.at('target'));
+    await bench.unmount(place.at('c'));
   });
 
   it('read-only is so in its superblock too', async () => {

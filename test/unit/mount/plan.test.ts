@@ -14,6 +14,8 @@ const without = (...missing: FeatureName[]) => kernelWith(ALL.filter((name) => !
 const shown = (mount: Mount, kernel = NEWEST): string[] => plan(mount, kernel).map(describeStep);
 
 const ATTACH = ['move_mount(mount, target)', 'verify that target shows mount'];
+/** A string given to fsconfig(2) has at most 255 bytes. */
+const LONG = 'x'.repeat(255);
 const IDS = ['uidmap=0:1000:1', 'gidmap=0:2000:1'];
 const USERNS = 'userns = user namespace {uid 0:1000:1, gid 0:2000:1}';
 
@@ -167,12 +169,11 @@ const rows: readonly Row[] = [
     title: 'an overlay whose root is shown as another group: that of its top lowerdir',
     mount: overlay('lowerdir=/a:/b', 'rootgid=8', ...IDS),
     steps: [
-      'layer0 = open_tree("/a", OPEN_TREE_CLONE)',
+      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
+      'layer1 = open("/b", O_PATH|O_DIRECTORY)',
       'userns = user namespace {uid 0:1000:1, gid 0:2000:1; the root of layer0 as gid 8 and the reverse}',
-      'mount_setattr(layer0, userns userns)',
+      'layer0, layer1 = the same in copies of their mounts (open_tree, OPEN_TREE_CLONE), mount_setattr(userns userns)',
       'check that the root of layer0 is shown as gid 8',
-      'layer1 = open_tree("/b", OPEN_TREE_CLONE)',
-      'mount_setattr(layer1, userns userns)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, lowerdir+ = layer0)',
@@ -200,12 +201,23 @@ const rows: readonly Row[] = [
     title: 'a read-only overlay of two layers',
     mount: overlay('lowerdir=/a:/b', 'metacopy=off'),
     steps: [
-      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
-      'layer1 = open("/b", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, metacopy = "off")',
-      'fsconfig(context, lowerdir+ = layer0)',
+      'fsconfig(context, lowerdir+ = "/a")',
+      'fsconfig(context, lowerdir+ = "/b")',
+      'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
+      ...ATTACH,
+    ],
+  },
+  {
+    title: 'an overlay with a layer whose path is too long to be told: by descriptor',
+    mount: overlay(`lowerdir=/a:/${LONG}`),
+    steps: [
+      `layer1 = open("/${LONG}", O_PATH|O_DIRECTORY)`,
+      'context = fsopen("overlay")',
+      'fsconfig(context, source = "overlay")',
+      'fsconfig(context, lowerdir+ = "/a")',
       'fsconfig(context, lowerdir+ = layer1)',
       'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
       ...ATTACH,
@@ -215,10 +227,9 @@ const rows: readonly Row[] = [
     title: 'an overlay of a single layer: an empty one below it',
     mount: overlay('lowerdir=/a'),
     steps: [
-      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
-      'fsconfig(context, lowerdir+ = layer0)',
+      'fsconfig(context, lowerdir+ = "/a")',
       'emptyContext = fsopen("tmpfs")',
       'empty = fsmount(fsconfig(emptyContext, FSCONFIG_CMD_CREATE))',
       'fsconfig(context, lowerdir+ = empty)',
@@ -231,9 +242,9 @@ const rows: readonly Row[] = [
     mount: overlay('lowerdir=/a\\:x', 'upperdir=/u\\,p', 'workdir=/w', 'userxattr', ...IDS),
     steps: [
       'claim = lock of /u,p, which no other overlay may have',
-      'layer0 = open_tree("/a:x", OPEN_TREE_CLONE)',
+      'layer0 = open("/a:x", O_PATH|O_DIRECTORY)',
       USERNS,
-      'mount_setattr(layer0, userns userns)',
+      'layer0 = the same in copies of their mounts (open_tree, OPEN_TREE_CLONE), mount_setattr(userns userns)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, userxattr)',
@@ -266,11 +277,10 @@ const rows: readonly Row[] = [
     mount: overlay('lowerdir=/a', 'upperdir=/u', 'workdir=/w', 'ro'),
     steps: [
       'claim = lock of /u, which no other overlay may have',
-      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, ro)',
-      'fsconfig(context, lowerdir+ = layer0)',
+      'fsconfig(context, lowerdir+ = "/a")',
       'upper = open("/u", O_PATH|O_DIRECTORY)',
       'work = open("/w", O_PATH|O_DIRECTORY)',
       'check that upper and work are on one mount',
@@ -285,15 +295,12 @@ const rows: readonly Row[] = [
     title: 'an overlay with a data-only layer',
     mount: overlay('lowerdir=/a:/b::/d', 'metacopy=on'),
     steps: [
-      'layer0 = open("/a", O_PATH|O_DIRECTORY)',
-      'layer1 = open("/b", O_PATH|O_DIRECTORY)',
-      'layer2 = open("/d", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
       'fsconfig(context, metacopy = "on")',
-      'fsconfig(context, lowerdir+ = layer0)',
-      'fsconfig(context, lowerdir+ = layer1)',
-      'fsconfig(context, datadir+ = layer2)',
+      'fsconfig(context, lowerdir+ = "/a")',
+      'fsconfig(context, lowerdir+ = "/b")',
+      'fsconfig(context, datadir+ = "/d")',
       'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
       ...ATTACH,
     ],
@@ -302,12 +309,10 @@ const rows: readonly Row[] = [
     title: 'the last lowerdir of several',
     mount: overlay('lowerdir=/a:/b', 'lowerdir=/c:/d'),
     steps: [
-      'layer0 = open("/c", O_PATH|O_DIRECTORY)',
-      'layer1 = open("/d", O_PATH|O_DIRECTORY)',
       'context = fsopen("overlay")',
       'fsconfig(context, source = "overlay")',
-      'fsconfig(context, lowerdir+ = layer0)',
-      'fsconfig(context, lowerdir+ = layer1)',
+      'fsconfig(context, lowerdir+ = "/c")',
+      'fsconfig(context, lowerdir+ = "/d")',
       'mount = fsmount(fsconfig(context, FSCONFIG_CMD_CREATE))',
       ...ATTACH,
     ],
