@@ -1,4 +1,5 @@
-// Measuring: medians of alternating rounds, so that what the machine does meanwhile meets both sides alike.
+// Measuring in turns (ours, theirs, ours, theirs...), so that what the machine does meanwhile meets all sides alike.
+import type { Sample } from './finding.ts';
 
 export interface Contestant {
   readonly name: string;
@@ -10,39 +11,27 @@ export interface Contestant {
   readonly after?: () => Promise<void> | void;
 }
 
-export interface Measured {
-  readonly name: string;
-  readonly medianMs: number;
+export interface Rounds {
+  readonly rounds: number;
+  /** Not counted: compilers and caches learn from them. */
+  readonly warmUp?: number;
 }
 
-/** @param contestants ours first; ratios are against the last */
-export async function measure(contestants: readonly Contestant[], rounds: number): Promise<Measured[]> {
-  const times = new Map(contestants.map(({ name }) => [name, [] as number[]]));
-  for (let i = 0; i < rounds; i++) {
-    for (const { name, round, before, after } of contestants) {
+/** In the order of the contestants. */
+export async function measure(
+  contestants: readonly Contestant[],
+  { rounds, warmUp = 0 }: Rounds,
+): Promise<Sample[]> {
+  const samples = contestants.map(({ name }) => ({ name, values: [] as number[] }));
+  for (let i = -warmUp; i < rounds; i++) {
+    for (const [at, { round, before, after }] of contestants.entries()) {
       await before?.();
       const started = performance.now();
       const own = await round();
-      times.get(name)?.push(typeof own === 'number' ? own : performance.now() - started);
+      const took = typeof own === 'number' ? own : performance.now() - started;
+      if (i >= 0) samples[at]?.values.push(took);
       await after?.();
     }
   }
-  return [...times].map(([name, list]) => ({ name, medianMs: median(list) }));
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
-}
-
-export function report(title: string, measured: readonly Measured[]): string {
-  const peer = measured.at(-1);
-  const lines = measured.map(({ name, medianMs }) => {
-    const ratio =
-      peer && peer.name !== name
-        ? `${(peer.medianMs / medianMs).toFixed(1)} times as fast as ${peer.name}`
-        : '';
-    return `  ${name.padEnd(42)} ${medianMs.toFixed(2).padStart(9)} ms  ${ratio}`.trimEnd();
-  });
-  return [title, ...lines].join('\n');
+  return samples;
 }

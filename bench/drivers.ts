@@ -1,0 +1,106 @@
+// CSI drivers as processes: our bundle as the image starts it, and the peer.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect } from '../src/rpc/client.ts';
+import { IdentityService } from '../src/rpc/generated/csi.ts';
+import { sharedMount } from '../test/support/fixtures.ts';
+import type { Session } from './session.ts';
+
+export interface Driver extends AsyncDisposable {
+  readonly name: string;
+  readonly pid: number;
+  readonly socket: string;
+  readonly kubeletDir: string;
+  /** From the start of the process until Probe said so. */
+  readonly readyMs: number;
+  /** What publishes a directory as a bind mount, by this driver's volume context. */
+  readonly bindContext: (source: string) => string;
+}
+
+const START_MS = 60_000;
+const POLL_MS = 1;
+
+/** @param wrapper what becomes the driver by execve(2) */
+export async function startOurs(
+  { programs, directory }: Session,
+  name: string,
+  wrapper: readonly string[] = [],
+): Promise<Driver> {
+  const place = directory(name);
+  const kubeletDir = join(place, 'kubelet');
+  mkdirSync(kubeletDir);
+  await using making = new AsyncDisposableStack();
+  making.use(sharedMount(kubeletDir));
+  const socket = join(place, 'csi.sock');
+  const command = [
+    ...[...wrapper, process.execPath, programs.main, 'serve', '--node-id', 'bench'],
+    ...['--endpoint', `unix://${socket}`, '--registration', 'off', '--user-namespaces', 'nested'],
+    ...['--kubelet-dir', kubeletDir, '--state-dir', join(kubeletDir, 'plugins/idmap.csi.dev')],
+    // As the chart has it.
+    ...['--metrics-address', '127.0.0.1:0'],
+  ];
+  const { child, readyMs } = await start(command, socket, making);
+  const made = making.move();
+  return {
+    ...{ name: 'ours', pid: child.pid ?? 0, socket, kubeletDir, readyMs },
+    bindContext: (source) => JSON.stringify({ type: 'bind', source }),
+    [Symbol.asyncDispose]: () => made.disposeAsync(),
+  };
+}
+
+/** Ours in bench/peer, or that of somebody: PEER_CSI_DRIVER, with the volume context that it wants. */
+export async function startPeer({ programs, directory }: Session, name: string): Promise<Driver> {
+  const { PEER_CSI_DRIVER: program = programs.csiDriver, PEER_CSI_CONTEXT } = process.env;
+  const place = directory(name);
+  const kubeletDir = join(place, 'kubelet');
+  mkdirSync(kubeletDir);
+  await using making = new AsyncDisposableStack();
+  making.use(sharedMount(kubeletDir));
+  const socket = join(place, 'csi.sock');
+  const command = [program, `--endpoint=unix://${socket}`, '--nodeid=bench'];
+  const { child, readyMs } = await start(command, socket, making);
+  const made = making.move();
+  return {
+    ...{ name: program === programs.csiDriver ? 'Go CSI server' : program },
+    ...{ pid: child.pid ?? 0, socket, kubeletDir, readyMs },
+    bindContext: (source) => PEER_CSI_CONTEXT ?? JSON.stringify({ source }),
+    [Symbol.asyncDispose]: () => made.disposeAsync(),
+  };
+}
+
+async function start(
+  [program = '', ...args]: readonly string[],
+  socket: string,
+  made: AsyncDisposableStack,
+): Promise<{ readonly child: ChildProcess; readonly readyMs: number }> {
+  const { PATH } = process.env;
+  const begun = performance.now();
+  const child = spawn(program, args, {
+    stdio: ['ignore', 'ignore', 'ignore'],
+    env: { PATH, NODE_ENV: 'production' },
+  });
+  const ended = once(child, 'exit');
+  made.defer(async () => {
+    child.kill('SIGTERM');
+    await ended;
+  });
+  while (!(existsSync(socket) && (await isReady(socket)))) {
+    if (child.exitCode !== null || performance.now() - begun > START_MS) {
+      throw new Error(`${program} ${args.join(' ')} did not get ready`);
+    }
+    await sleep(POLL_MS);
+  }
+  return { child, readyMs: performance.now() - begun };
+}
+
+async function isReady(socket: string): Promise<boolean> {
+  using client = connect(IdentityService, socket);
+  try {
+    return (await client.probe({}, { timeoutMs: 1_000 })).ready !== false;
+  } catch {
+    return false; // Not yet.
+  }
+}

@@ -1,0 +1,80 @@
+// What the driver keeps in memory, idle and after 1,000 rounds of publish and unpublish, and after 1,000 more: what grows
+// once is warmth, what grows each time is a leak.
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startOurs } from './drivers.ts';
+import type { Result, Sample } from './finding.ts';
+import { startLineProgram } from './lines.ts';
+import { runAlone, type Session } from './session.ts';
+
+const ROUNDS = 1_000;
+const SETTLE_MS = 2_000;
+const KIB_PER_MIB = 1024;
+
+interface Memory {
+  readonly main: number;
+  /** With its child processes, what they share counted once. */
+  readonly all: number;
+}
+
+export async function memory(session: Session): Promise<Result[]> {
+  await using callers = startLineProgram(session.programs.csiCallers);
+  await using driver = await startOurs(session, 'memory');
+  const { socket, pid, kubeletDir } = driver;
+  const context = driver.bindContext(session.directory('memory-source'));
+  const rounds = session.rounds(ROUNDS);
+  const look = async (): Promise<Memory> => {
+    await sleep(SETTLE_MS);
+    return memoryOf(pid);
+  };
+  const idle = await look();
+  await callers.ask('stage', socket, 1, context, kubeletDir);
+  await callers.ask('cycle', socket, 1, rounds, context, kubeletDir);
+  const after = await look();
+  await callers.ask('cycle', socket, 1, rounds, context, kubeletDir);
+  const later = await look();
+  await callers.ask('unstage', socket, 1, context, kubeletDir);
+  const one = (name: string, value: number): Sample => ({ name, values: [value] });
+  return [
+    {
+      goal: 'memory-idle',
+      ours: one('ours, the process that serves (RSS)', idle.main),
+      beside: [one(`after ${rounds} rounds`, after.main)],
+    },
+    {
+      goal: 'memory-idle-all',
+      ours: one('ours, with its engine processes (PSS)', idle.all),
+      beside: [one(`after ${rounds} rounds`, after.all)],
+    },
+    {
+      goal: 'memory-growth',
+      ours: one(`ours, all processes (PSS), after ${rounds} rounds`, after.all - idle.all),
+      beside: [
+        one('the process that serves alone (RSS)', after.main - idle.main),
+        one(`all processes, ${rounds} rounds later`, later.all - after.all),
+      ],
+    },
+  ];
+}
+
+function memoryOf(pid: number): Memory {
+  const family = [pid, ...childrenOf(pid)];
+  return {
+    main: mib(`/proc/${pid}/status`, /^VmRSS:\s+(\d+) kB$/m),
+    all: family.reduce((sum, one) => sum + mib(`/proc/${one}/smaps_rollup`, /^Pss:\s+(\d+) kB$/m), 0),
+  };
+}
+
+function childrenOf(pid: number): number[] {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  const texts = tasks.map((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8'));
+  const children = texts.flatMap((text) => text.split(' ').filter(Boolean).map(Number));
+  return children.flatMap((child) => [child, ...childrenOf(child)]);
+}
+
+function mib(file: string, line: RegExp): number {
+  const [, kib] = line.exec(readFileSync(file, 'utf8')) ?? [];
+  return Number(kib) / KIB_PER_MIB;
+}
+
+if (import.meta.main) await runAlone(memory);

@@ -1,0 +1,132 @@
+// How results are written: a line each while they come, and a table of Markdown in the end. Pure.
+import { type Finding, isSkipped, judge, type Result, type Sample, type Verdict } from './finding.ts';
+import { type Goal, goalOf } from './goals.ts';
+import { type Summary, summarise } from './statistics.ts';
+
+/** For a terminal: the verdict, and below it what it rests on. */
+export function toLines(result: Result): string {
+  const goal = goalOf(result.goal);
+  if (isSkipped(result)) return `skipped  ${goal.what}: ${result.skipped}`;
+  const verdict = judge(result);
+  const mark = verdict.isReached ? 'reached' : verdict.isFar ? 'FAR' : 'missed';
+  const head = `${mark.padEnd(8)} ${shown(verdict)} of ${limitOf(goal)}  ${goal.what}`;
+  const { ours, peer, limit, beside = [], note } = result;
+  const samples = [ours, peer, limit, ...beside].filter((sample) => sample !== undefined);
+  const rows = samples.map((sample) => `           ${sample.name.padEnd(44)} ${spread(sample, goal)}`);
+  const pairs =
+    verdict.ratios && `           ${'ratio of the pairs'.padEnd(44)} ${spreadOf(verdict.ratios, digits)}`;
+  return [head, ...rows, pairs, note && `           ${note}`].filter(Boolean).join('\n');
+}
+
+const HEADER = [
+  '| what | goal | measured | | ours: min / median / max | peer: min / median / max | ratio of pairs: min / median / max | n | bare system calls | ours above them |',
+  '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
+];
+
+export function toTable(results: readonly Result[]): string {
+  return [...HEADER, ...results.map(toRow)].join('\n');
+}
+
+function toRow(result: Result): string {
+  const goal = goalOf(result.goal);
+  if (isSkipped(result)) return row([goal.what, limitOf(goal), 'not measured', result.skipped]);
+  const { ours, peer, limit } = result;
+  const verdict = judge(result);
+  return row([
+    goal.what,
+    limitOf(goal),
+    shown(verdict),
+    verdict.isReached ? 'reached' : '**missed**',
+    spread(ours, goal),
+    peer ? spread(peer, goal) : '',
+    verdict.ratios ? spreadOf(verdict.ratios, digits) : '',
+    String(verdict.ours.count),
+    limit ? time(summarise(limit.values).median) : '',
+    verdict.aboveLimit === undefined ? '' : `${digits(verdict.aboveLimit)} x`,
+  ]);
+}
+
+/** What was measured beside the goals, a list item each. */
+export function toNotes(results: readonly Result[]): string {
+  const found = results.filter((result): result is Finding => !isSkipped(result));
+  return found
+    .flatMap(({ goal: name, beside = [], note }) => {
+      const goal = goalOf(name);
+      const lines = beside.map((sample) => `${sample.name}: ${spread(sample, goal)}`);
+      return [...lines, ...(note ? [note] : [])].map((line) => `- ${goal.what}: ${line}`);
+    })
+    .join('\n');
+}
+
+export interface Page {
+  readonly machine: readonly (readonly [string, string])[];
+  readonly results: readonly Result[];
+  /** Of an SVG file beside it. */
+  readonly chart: string;
+  /** What other volumes have of FUSE filesystems that hang. */
+  readonly fuse: readonly Sample[];
+}
+
+/** RESULTS.md. */
+export function toPage({ machine, results, chart, fuse }: Page): string {
+  const reached = results.filter((result) => !isSkipped(result) && judge(result).isReached).length;
+  return `# Results
+
+Written by \`npm run bench\` (root, Go, gcc; \`npm run bench -- --quick\` measures less, in under a minute). Ours and its peer
+take turns in the same run, on the same files. Another machine has other times: the ratios are what to read.
+[docs/performance.md](../docs/performance.md) says how it is measured, and where the time goes.
+
+${[row(['on', '']), row(['---', '---']), ...machine.map(row)].join('\n')}
+
+## Goals
+
+${reached} of ${results.length} reached. A ratio is of medians, where it does not say p99; the goals are in \`bench/goals.ts\`.
+
+${toTable(results)}
+
+## Beside them
+
+${toNotes(results)}
+
+## Publish latency
+
+![What a publish and unpublish take, against layers, mounts and callers](${chart})
+
+## Beside FUSE filesystems that hang
+
+A tmpfs, published and unpublished 30 times over the socket, beside 5 FUSE volumes whose servers answer or are stopped: what
+it shows is that no publish waits for a server of another volume.
+
+${fuse.map(({ name, values }) => `- ${name}: ${spreadOf(summarise(values), time)}`).join('\n')}
+`;
+}
+
+function row(values: readonly string[]): string {
+  return `| ${values.join(' | ')} |`;
+}
+
+const shown = ({ goal, value }: Verdict): string =>
+  goal.peer === undefined ? `${digits(value)} ${goal.unit}` : `${digits(value)} x`;
+
+const limitOf = ({ most, peer, unit }: Goal): string =>
+  peer === undefined ? `<= ${most} ${unit}` : `<= ${most} x ${peer}`;
+
+function spread({ values }: Sample, { unit, peer }: Goal): string {
+  const isTime = peer !== undefined || unit === 'ms' || unit === undefined;
+  return spreadOf(summarise(values), isTime ? time : (value) => `${digits(value)} ${unit}`);
+}
+
+function spreadOf({ min, median, max }: Summary, show: (value: number) => string): string {
+  return [min, median, max].map(show).join(' / ');
+}
+
+/** From ms to what is read best. */
+function time(ms: number): string {
+  return Math.abs(ms) < 1 ? `${digits(ms * 1000)} us` : `${digits(ms)} ms`;
+}
+
+/** Three digits that count. */
+function digits(value: number): string {
+  if (Number.isInteger(value)) return String(value);
+  return Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3);
+}
