@@ -29,14 +29,16 @@ export type StartAnswer =
   | { readonly pids: readonly number[]; readonly mount: MountInfo }
   | { readonly error: MountErrorInit };
 
+// A Ctrl-C does not reach the session of its own that it has; what a supervisor sends to all processes does. The parent
+// decides when this process ends.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+
 const parent = process.ppid;
 prctl(PR.PR_SET_PDEATHSIG, SIGKILL);
 if (process.ppid !== parent) process.exit(1);
 becomeSubreaper();
 process.on('disconnect', () => process.exit(0));
 process.on('message', (job) => process.send?.(carryOut(job as StartJob)));
-// A Ctrl-C goes to the whole process group. The parent decides when this process ends.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
 function carryOut({ request, place, procs, kernel: options }: StartJob): StartAnswer {
   try {

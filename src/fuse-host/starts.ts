@@ -67,5 +67,7 @@ function forkChild(): ChildProcess {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env: { PATH: process.env.PATH },
     execArgv: [],
+    // A Ctrl-C would end one that has just been started, before it can say that it is not meant.
+    detached: true,
   });
 }

@@ -7,6 +7,10 @@ import { type OperationName, operationsOn, type Requests } from '../operations.t
 import { userNamespacesOn } from '../steps/userns.ts';
 import type { Answer, Job, Outcome } from './processes.ts';
 
+// A Ctrl-C does not reach the session of its own that it has; what a supervisor sends to all processes does. The parent
+// decides when this process ends.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
+
 const [options = '{}'] = process.argv.slice(2);
 const kernel = kernelHere(JSON.parse(options) as KernelOptions);
 const userNamespaces = userNamespacesOn(kernel);
@@ -21,8 +25,6 @@ process.on('message', (job) => {
   const outcome = carryOut(job as Job);
   process.send?.({ ...outcome, userNamespaces: userNamespaces.size } satisfies Answer);
 });
-// A Ctrl-C goes to the whole process group. The parent decides when this process ends.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
 function carryOut({ operation, request }: Job): Outcome {
   try {

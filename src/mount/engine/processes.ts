@@ -207,6 +207,8 @@ function forkChild(kernel: KernelOptions): ChildProcess {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env,
     execArgv: [],
+    // A Ctrl-C would end one that has just been started, before it can say that it is not meant.
+    detached: true,
   });
 }
 
