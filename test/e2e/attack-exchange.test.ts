@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { loopDevicesOf } from '../../src/mount/loop.ts';
 import { mountCommand, unmountCommand } from '../support/fixtures.ts';
-import { makeTinyImage } from '../support/images.ts';
+import { expectNoLoops, makeTinyImage } from '../support/images.ts';
 import { needRoot } from '../support/need.ts';
 import { type AttackedNode, attackedNode, FINAL, identityOf } from './attack.ts';
 import type { Context } from './volume.ts';
@@ -110,7 +110,7 @@ describe('an attack by exchanging names meanwhile', () => {
       const ended = await Promise.allSettled(Array.from({ length: AT_ONCE }, attack));
       for (const one of ended) if (one.status === 'rejected') throw one.reason;
       expect({ mounts: node.mounts(), records: node.records() }).to.deep.equal(before);
-      expect(loopDevicesOf(node.at('secret/image'))).to.deep.equal([]);
+      expectNoLoops(node.at('secret/image'));
       expect(readdirSync(node.at('secret/w/upper'))).to.deep.equal([]);
       expect(outcome.shown, 'shown').to.be.above(0);
       expect(outcome.refused, 'refused').to.be.above(0);

@@ -50,7 +50,7 @@ describe('an image as a block device', () => {
     await ready(volume);
     expect(lstatSync(volume.target).isBlockDevice()).to.equal(true);
     write(volume.target, 'hello');
-    execFileSync('sync');
+    execFileSync('sync', [volume.target]);
     expect(readFileSync(volume.image).subarray(0, 5).toString()).to.equal('hello');
     expect(loopsOf(volume.image)).to.have.length(1);
     expect(await volume.unpublish()).to.include({ code: 'OK' });

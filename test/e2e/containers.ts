@@ -11,7 +11,7 @@ import type {
   Runtime,
 } from '../support/container.ts';
 import { eventually } from '../support/fixtures.ts';
-import type { NriHost, PodOfRuntime } from '../support/nri-host.ts';
+import type { NriHost, PodOfRuntime, Reply } from '../support/nri-host.ts';
 import { startApiServer, TOKEN } from '../unit/kubernetes/api-server.ts';
 import { type Answer, type NodeRecord, startNode, type TestNode } from './node.ts';
 import { type Pod as KubeletPod, POD_MAPPING, podOn } from './pod.ts';
@@ -158,7 +158,7 @@ async function startPod(
     record: () => pod.record(mapping),
     async sandbox() {
       if (!hostUsers) pod.record(mapping);
-      return (await nri?.().runPodSandbox(ofRuntime))?.error;
+      return nri && (await patiently(() => nri().runPodSandbox(ofRuntime))).error;
     },
     completed,
     run: ({ mount = {}, more = [], ...container }) =>
@@ -173,6 +173,13 @@ async function startPod(
   };
 }
 
+/** On a busy machine the driver asks to be asked again, as kubelet does in any case. */
+async function patiently<R extends Reply>(ask: () => Promise<R>): Promise<R> {
+  let reply = await ask();
+  while (reply.error?.includes('the next try may find it done')) reply = await ask();
+  return reply;
+}
+
 /** @throws Error with what the plugins of the runtime fail the container */
 async function adjusted(
   config: OciConfig,
@@ -181,7 +188,7 @@ async function adjusted(
   number: number,
 ): Promise<OciConfig> {
   const container = { id: `${pod.id}-${number}`, pod_sandbox_id: pod.id, name: `container-${number}` };
-  const { error, spec } = await host.createContainer(pod, container, config);
+  const { error, spec } = await patiently(() => host.createContainer(pod, container, config));
   if (error !== undefined || spec === undefined) throw new Error(`CreateContainer: ${error}`);
   return spec;
 }

@@ -23,7 +23,7 @@ import { startFuseHost, startSpec, type TestFuseHost } from './fuse-host.ts';
 import { mountsAt } from './kernel.ts';
 import { isAlive } from './serve.ts';
 
-const TIMEOUT_MS = 20_000;
+const TIMEOUT_MS = 60_000;
 
 /** One helper of each way to be one, the last two as scripts. */
 const POLICY = (directory: string) => `
@@ -43,7 +43,9 @@ rules:
 const PROGRAMS = {
   // Another program that becomes the helper, and a daemon.
   daemon: '#!/bin/sh\necho mounting >&2\nexec bindfs "$@"\n',
-  greedy: '#!/bin/sh\nbindfs -f "$@" &\nsleep 0.5; exec tail /dev/zero\n',
+  // Takes all the memory that there is, once its source says so.
+  greedy:
+    '#!/bin/sh\nbindfs -f "$@" &\nwhile [ "$1" = -o ]; do shift 2; done\nuntil [ -e "$1/greed" ]; do sleep 0.05; done; exec tail /dev/zero\n',
   failing: '#!/bin/sh\necho cannot find the server >&2; exit 3\n',
 };
 
@@ -152,8 +154,10 @@ describe('fuse-host', () => {
     const groups = () => host.controlGroups();
     const mayNot = host.said.find((line) => line.includes('no control group'));
     needPermission(this, mayNot === undefined, `control groups cannot be made here: ${mayNot}`);
-    const { pids } = await start('greedy', 'greedy');
+    writeFiles(place.path, { 'greedy/file': '' });
+    const { pids } = await start('greedy', 'greedy', place.at('greedy'));
     expect(groups()).to.have.length(1);
+    writeFiles(place.path, { 'greedy/greed': '' });
     await eventually('it is killed', () => !pids.some(isAlive));
     await eventually('which is told', () =>
       host.said.some((line) => line.includes('more memory than it may have')),

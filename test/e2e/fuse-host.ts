@@ -26,7 +26,7 @@ export interface TestFuseHost extends AsyncDisposable {
 export const socketOf = (directory: string): string =>
   join(directory, 'kubelet/plugins/idmap.csi.dev/fuse-host.sock');
 
-const START_MS = 15_000;
+const START_MS = 60_000;
 
 export async function startFuseHost(directory: string, flags: readonly string[] = []): Promise<TestFuseHost> {
   const given = flags[flags.indexOf('--socket') + 1];

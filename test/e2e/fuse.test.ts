@@ -9,7 +9,7 @@ import { eventually, ownerOf, writeFiles } from '../support/fixtures.ts';
 import { needFile, needRoot, needTool } from '../support/need.ts';
 import { startFuseHost, type TestFuseHost } from './fuse-host.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
-import { type Answer, startNode, type TestNode } from './node.ts';
+import { retried, startNode, type TestNode } from './node.ts';
 import { podOn } from './pod.ts';
 import { isAlive, startPluginBelow } from './serve.ts';
 import { capability, type Volume, volumeOn } from './volume.ts';
@@ -44,11 +44,7 @@ exec ${process.execPath} ${join(import.meta.dirname, 'mute-server.fixture.ts')} 
 /** A pod more may have it at any time. */
 const MANY = { volumeCapability: capability('MULTI_NODE_MULTI_WRITER') };
 
-/** Far less than a test may take, and more than the bound of each step. */
-const SOON_MS = 12_000;
-
-describe('FUSE volumes with fuse-host', function () {
-  this.timeout(60_000);
+describe('FUSE volumes with fuse-host', () => {
   let node: TestNode;
   let host: TestFuseHost;
 
@@ -98,13 +94,6 @@ describe('FUSE volumes with fuse-host', function () {
 
   const expectEnded = (pid: number) => eventually('its helper has ended', () => !isAlive(pid));
 
-  async function soon(work: Promise<Answer>): Promise<Answer> {
-    const begun = performance.now();
-    const answer = await work;
-    expect(performance.now() - begun).to.be.below(SOON_MS);
-    return answer;
-  }
-
   it('are read without a failure while the driver is killed and comes back in another mount namespace', async () => {
     await using volume = await published(bindfs());
     const pid = await helperOf(volume);
@@ -149,7 +138,7 @@ describe('FUSE volumes with fuse-host', function () {
     expect(ownerOf(file)).to.equal('131072:131072');
     const pid =
       (await host.client.list()).find(({ target: at }) => at === join(target, 'data'))?.pids[0] ?? 0;
-    expect(await volume.unpublish({ targetPath: target })).to.include({ code: 'OK' });
+    expect(await retried(() => volume.unpublish({ targetPath: target }))).to.include({ code: 'OK' });
     await expectEnded(pid);
   });
 
@@ -225,18 +214,21 @@ describe('FUSE volumes with fuse-host', function () {
   describe('that hang', () => {
     const other = () => volumeOn(node, { context: { type: 'tmpfs' } });
 
-    /** Whoever asks the filesystem waits, though others do too; others are served, and it can be given up. */
+    /**
+     * Whoever asks the filesystem is told in the end, though others ask too and none of them has a deadline of his own;
+     * others are served, and it can be given up.
+     */
     async function expectContained(volume: Volume): Promise<void> {
-      const stats = soon(volume.stats(volume.target));
+      const stats = volume.stats(volume.target);
       await using unhindered = await published(other());
       expect(mountsAt(unhindered.target)).to.have.length(1);
       expect(await stats).to.include({ code: 'DEADLINE_EXCEEDED' });
-      expect(await soon(volume.stats(volume.target)), 'again').to.include({ code: 'DEADLINE_EXCEEDED' });
+      expect(await volume.stats(volume.target), 'again').to.include({ code: 'DEADLINE_EXCEEDED' });
       const second = { ...MANY, targetPath: volume.targetOf('second') };
-      expect(await soon(volume.publish(second)), 'a pod is not to begin on it').to.include({
+      expect(await volume.publish(second), 'a pod is not to begin on it').to.include({
         code: 'DEADLINE_EXCEEDED',
       });
-      expect(await soon(volume.unpublish({ targetPath: second.targetPath }))).to.include({ code: 'OK' });
+      expect(await volume.unpublish({ targetPath: second.targetPath })).to.include({ code: 'OK' });
     }
 
     it('stopped: stats and publish have an end, and unpublish and unstage cut them off', async () => {
@@ -246,8 +238,8 @@ describe('FUSE volumes with fuse-host', function () {
       await expectContained(volume);
       const reader = spawn('cat', [join(volume.target, 'file')], { stdio: 'ignore' });
       const readerEnded = once(reader, 'exit');
-      expect(await soon(volume.unpublish())).to.include({ code: 'OK' });
-      expect(await soon(volume.unstage())).to.include({ code: 'OK' });
+      expect(await volume.unpublish()).to.include({ code: 'OK' });
+      expect(await volume.unstage()).to.include({ code: 'OK' });
       expect(await readerEnded, 'is freed').to.deep.equal([1, null]);
       await expectEnded(pid);
     });
@@ -265,8 +257,8 @@ describe('FUSE volumes with fuse-host', function () {
       await node.start();
       await using unhindered = await published(other());
       expect(mountsAt(unhindered.target)).to.have.length(1);
-      expect(await soon(volume.unpublish())).to.include({ code: 'OK' });
-      expect(await soon(volume.unstage())).to.include({ code: 'OK' });
+      expect(await volume.unpublish()).to.include({ code: 'OK' });
+      expect(await volume.unstage()).to.include({ code: 'OK' });
       await expectEnded(pid);
     });
   });

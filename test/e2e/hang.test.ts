@@ -8,29 +8,41 @@ import { needFile, needRoot } from '../support/need.ts';
 import { type HungFilesystem, hungFilesystem } from './hung-filesystem.ts';
 import { mountsAt } from './kernel.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
-import { engineProcesses, isAlive } from './serve.ts';
+import { engineProcesses, isAlive, waitsForFuse } from './serve.ts';
 import { type Volume, volumeOn } from './volume.ts';
 
-/** Far less than what the plugin would wait by itself, and than a test may take. */
-const timeoutMs = 1_500;
 /** More than anything takes that is done meanwhile. */
-const PATIENT = { timeoutMs: 60_000 };
+const PATIENT = { timeoutMs: 200_000 };
+/** Far less than what the plugin would wait by itself, and than a test may take. */
+const LEAST_MS = 1_500;
+/** How many times as long as the same takes where nothing hangs. */
+const ROOM = 10;
 
 describe('a filesystem that hangs', () => {
   let node: TestNode;
   let hung: HungFilesystem;
+  let timeoutMs: number;
 
   before(async function () {
     needRoot(this, 'the plugin mounts');
     needFile(this, '/dev/fuse', 'a filesystem without a server');
     node = await startNode();
     mkdirSync(node.at('data'));
+    timeoutMs = Math.max(LEAST_MS, ROOM * (await usualMs()));
   });
   after(() => node?.[Symbol.asyncDispose]());
   beforeEach(() => {
     hung = hungFilesystem(node.at('hung'));
   });
   afterEach(() => hung[Symbol.dispose]());
+
+  /** With a plugin that has just been started. */
+  async function usualMs(): Promise<number> {
+    const begun = performance.now();
+    await using volume = volumeOn(node, { context: { source: node.at('data') } });
+    expect(await volume.stage()).to.include({ code: 'OK' });
+    return performance.now() - begun;
+  }
 
   /** What is below the root of a filesystem takes its server to find. */
   const hangingVolume = () => volumeOn(node, { context: { source: `${hung.path}/directory` } });
@@ -91,6 +103,7 @@ describe('a filesystem that hangs', () => {
     expect(await volume.publish()).to.include({ code: 'OK' });
     const request = { volumeId: volume.id, volumePath: volume.target, stagingTargetPath: '' };
     const stats = node.ask((rpc) => rpc.nodeGetVolumeStats(request, { timeoutMs }));
+    await eventually('they wait for its server', () => waitsForFuse(node.directory));
     expect(await volume.unpublish(), 'meanwhile').to.include({ code: 'OK' });
     expect(await stats).to.include({ code: 'DEADLINE_EXCEEDED' });
     expect(await volume.unstage()).to.include({ code: 'OK' });
@@ -99,7 +112,8 @@ describe('a filesystem that hangs', () => {
   it('killed in the middle of a call, the plugin leaves nothing at work, and its successor cleans up', async () => {
     await using volume = hangingVolume();
     const waiting = volume.stage({}, PATIENT);
-    await eventually('the call is at work', () => node.records().length === 1);
+    await eventually('the call is at work', () => waitsForFuse(node.directory));
+    expect(node.records()).to.have.length(1);
     expect(node.records()[0]?.text).to.contain('"intended"');
     const engine = engineProcesses(node.directory);
     await node.kill();

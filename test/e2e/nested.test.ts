@@ -77,6 +77,7 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
     'of-user': `${shown(1000)}:${shown(1001)} user`,
   };
 
+  /** From then on; the completion may hold the lock for a moment longer (retried). */
   const complete = (target: string, name = 'data') =>
     eventually('the volume is complete', () => mountsAt(join(target, name)).length === 1);
 
@@ -103,12 +104,11 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
     pod.record();
     await complete(target);
     const { id } = theMountAt(join(target, 'data'));
-    // The completion may hold the lock for a moment longer.
     expect(await retried(() => volume.publish({ targetPath: target }))).to.include({ code: 'OK' });
     expect(theMountAt(join(target, 'data')).id).to.equal(id);
     const second = pod.targetOf('second');
     const mode = { volumeCapability: capability('MULTI_NODE_MULTI_WRITER') };
-    expect(await volume.publish({ targetPath: second, ...mode })).to.include({ code: 'OK' });
+    expect(await retried(() => volume.publish({ targetPath: second, ...mode }))).to.include({ code: 'OK' });
     await complete(second);
   });
 
@@ -122,7 +122,7 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
     await complete(target);
     write(join(target, 'data'));
     expect(ownerOf(join(target, 'data/note'))).to.equal(`${shown(0)}:${shown(0)}`);
-    expect(await volume.unpublish({ targetPath: target })).to.include({ code: 'OK' });
+    expect(await retried(() => volume.unpublish({ targetPath: target }))).to.include({ code: 'OK' });
     expect(existsSync(target)).to.equal(false);
     expect(existsSync(join(data, 'top/note'))).to.equal(false);
     expect(
@@ -138,15 +138,17 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
     write(join(target, 'data'));
     expect(ownerOf(join(target, 'data/note'))).to.equal(`${shown(0)}:${shown(0)}`);
     expect(ownerOf(join(data, 'upper/note'))).to.equal('0:0');
-    await volume.unpublish({ targetPath: target });
+    await retried(() => volume.unpublish({ targetPath: target }));
     using next = podOn(node);
     const again = next.targetOf('data');
     const volumeContext = { ...volume.context, ...next.info };
-    expect(await volume.publish({ targetPath: again, volumeContext })).to.include({ code: 'OK' });
+    expect(await retried(() => volume.publish({ targetPath: again, volumeContext }))).to.include({
+      code: 'OK',
+    });
     next.record('0:655360:65536');
     await complete(again);
     expect(ownerOf(join(again, 'data/note'))).to.equal('655360:655360');
-    expect(await volume.unpublish({ targetPath: again })).to.include({ code: 'OK' });
+    expect(await retried(() => volume.unpublish({ targetPath: again }))).to.include({ code: 'OK' });
   });
 
   it('a FUSE volume is completed too', async function () {
@@ -201,7 +203,7 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
     await node.start();
     expect(await volume.stats(target)).to.include({ code: 'NOT_FOUND' });
     expect(mountsAt(join(target, 'data'))).to.deep.equal([]);
-    expect(await volume.publish({ targetPath: target })).to.include({ code: 'OK' });
+    expect(await retried(() => volume.publish({ targetPath: target }))).to.include({ code: 'OK' });
     await complete(target);
     expect(theMountAt(target)).to.include({ type: 'tmpfs' });
     rmSync(join(node.stateDir, 'set-aside'), { recursive: true });
@@ -229,7 +231,7 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
       const made = await publish(stack, overlay({ writable: 'ephemeral' }));
       await prepare(made);
       const { volume, target } = made;
-      expect(await volume.unpublish({ targetPath: target })).to.include({ code: 'OK' });
+      expect(await retried(() => volume.unpublish({ targetPath: target }))).to.include({ code: 'OK' });
       expect(mountsAt(target)).to.deep.equal([]);
       expect(existsSync(target)).to.equal(false);
       expect(node.mounts()).to.deep.equal([]);
@@ -238,10 +240,12 @@ describe('a volume for a pod whose user namespace is not known yet', () => {
 
   it('a record that is not one of a pod is refused, and the volume stays covered', async () => {
     await using stack = new AsyncDisposableStack();
-    const { pod, target } = await publish(stack, overlay());
+    const { pod, volume, target } = await publish(stack, overlay());
     pod.record('0:1000:5');
     await eventually('it is reported', () =>
-      node.plugin.log.some(({ text }) => text.includes('a volume that waited')),
+      node.plugin.log.some(
+        ({ text }) => text.includes('a volume that waited') && text.includes(`"${volume.id}"`),
+      ),
     );
     expect(mountsAt(join(target, 'data'))).to.deep.equal([]);
     expect(lstatSync(join(target, 'data')).isDirectory()).to.equal(true);

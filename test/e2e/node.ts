@@ -2,6 +2,7 @@
 // Laid out as on a real one: the kubelet directory is a shared mount, every call comes on a fresh connection.
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Client, connect } from '../../src/rpc/client.ts';
 import { NodeService } from '../../src/rpc/generated/csi.ts';
 import { type CodeName, StatusError } from '../../src/rpc/status.ts';
@@ -98,7 +99,10 @@ export async function startNode({ start = START }: NodeOptions = {}): Promise<Te
 /** As kubelet does, until it is served. */
 export async function retried(call: () => Promise<Answer>): Promise<Answer> {
   let answer = await call();
-  while (answer.code === 'ABORTED') answer = await call();
+  while (answer.code === 'ABORTED') {
+    await delay(10);
+    answer = await call();
+  }
   return answer;
 }
 

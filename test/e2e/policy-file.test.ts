@@ -65,7 +65,9 @@ describe('a policy file', () => {
       const { id } = theMountAt(there.target);
       expect(await there.publish(), 'the same again').to.include({ code: 'OK' });
       expect(theMountAt(there.target).id).to.equal(id);
-      expect(logged('the policy refuses what was mounted under an earlier one')).to.equal(1);
+      const refusals = () => logged('the policy refuses what was mounted under an earlier one');
+      await eventually('it is reported', () => refusals() > 0);
+      expect(refusals()).to.equal(1);
       await using other = volumeOn(node, { context: tmpfs, inline: true });
       const { target } = other;
       const message = /^no rule of the policy is for inline volumes/;

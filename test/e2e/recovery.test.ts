@@ -175,8 +175,9 @@ describe('what the plugin finds when it starts', () => {
         before = node.records();
       });
       expect(node.records()).to.deep.equal(before);
-      const reports = node.plugin.log.filter(({ text }) => text.includes('a later version'));
-      expect(reports).to.have.length(node.records().length);
+      const reports = () => node.plugin.log.filter(({ text }) => text.includes('a later version'));
+      await eventually('they are reported', () => reports().length >= node.records().length);
+      expect(reports()).to.have.length(node.records().length);
       await repeatAll(all);
       for (const { living } of all) living.expectKept();
       await removeAll(all);

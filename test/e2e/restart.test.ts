@@ -82,8 +82,7 @@ describe('a restart of the plugin', () => {
     for (const pid of engineProcesses(node.directory)) process.kill(pid, 'SIGKILL');
     // A call may still be given to one that is dying: the answer is an uncertain one, and a later try is served.
     let answer = await volume.unpublish();
-    for (let tries = 1; answer.code === 'UNAVAILABLE' && tries < 5; tries++)
-      answer = await volume.unpublish();
+    while (answer.code === 'UNAVAILABLE') answer = await volume.unpublish();
     expect(answer).to.include({ code: 'OK' });
     expect(await volume.publish()).to.include({ code: 'OK' });
   });
@@ -149,9 +148,10 @@ describe('a restart of the plugin', () => {
       for (const { volume, file, text } of damaged) {
         const aside = `${file}.unreadable`;
         expect(readFileSync(aside, 'utf8')).to.equal(text);
-        const reports = node.plugin.log.filter((line) => line.text.includes(aside));
-        expect(reports).to.have.length(1);
-        expect(reports[0]?.text).to.contain('"warn"').and.to.contain('was set aside');
+        const reports = () => node.plugin.log.filter((line) => line.text.includes(aside));
+        await eventually('it is reported', () => reports().length > 0);
+        expect(reports()).to.have.length(1);
+        expect(reports()[0]?.text).to.contain('"warn"').and.to.contain('was set aside');
         expect(await volume.publish()).to.include({ code: 'OK' });
         expect(idsOf(volume)).to.have.length(2);
         expect(await volume.unpublish()).to.include({ code: 'OK' });

@@ -10,6 +10,7 @@ import { connect } from '../../src/rpc/client.ts';
 import { IdentityService } from '../../src/rpc/generated/csi.ts';
 import type { LogLine, Plugin } from '../sanity/plugin.ts';
 import { sharedMount } from '../support/fixtures.ts';
+import { descendants } from '../support/leaks.ts';
 import { PROGRAM, plainEnvironment } from './command.ts';
 
 export interface Served {
@@ -93,12 +94,24 @@ async function isReady(socket: string): Promise<boolean> {
 
 /** The engine's processes of the plugin that serves below this directory. */
 export function engineProcesses(directory: string): number[] {
-  const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  const plugins = processes.filter((pid) => commandOf(pid).includes(`unix://${join(directory, 'csi.sock')}`));
-  return plugins.flatMap((plugin) =>
+  const processes = allProcesses();
+  return pluginsBelow(directory).flatMap((plugin) =>
     processes
       .filter((pid) => commandOf(pid).includes('engine-process') && parentOf(pid) === plugin)
       .map((pid) => Number(pid)),
+  );
+}
+
+const allProcesses = (): string[] => readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+const pluginsBelow = (directory: string): string[] =>
+  allProcesses().filter((pid) => commandOf(pid).includes(`unix://${join(directory, 'csi.sock')}`));
+
+/** Whether the plugin that serves below this directory has somebody wait for a FUSE server: itself, or a process of its. */
+export function waitsForFuse(directory: string): boolean {
+  return pluginsBelow(directory).some((plugin) =>
+    [plugin, ...descendants(Number(plugin)).map(({ pid }) => String(pid))].some((pid) =>
+      /request_wait_answer|fuse/.test(readProc(pid, 'wchan')),
+    ),
   );
 }
 

@@ -2,14 +2,14 @@
 // devices, and what waits for its pod.
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { eventually } from '../support/fixtures.ts';
 import { sparseFile } from '../support/images.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
 import { DISK, filesIn, KINDS, type Kind, type VolumeOfKind, volumeOfKind, writeNote } from './kinds.ts';
-import type { Answer, TestNode } from './node.ts';
+import { type Answer, retried, type TestNode } from './node.ts';
 import { blockCapability, podInfo, type Volume, volumeOn } from './volume.ts';
 
 export type Call = 'stage' | 'publish' | 'unpublish' | 'unstage';
@@ -137,13 +137,15 @@ function nested(node: TestNode): Living {
     call(name) {
       if (name === 'stage') return volume.stage({ volumeContext });
       if (name === 'unstage') return volume.unstage();
-      if (name === 'unpublish') return volume.unpublish({ targetPath: target });
+      if (name === 'unpublish') return retried(() => volume.unpublish({ targetPath: target }));
       mkdirSync(dirname(target), { recursive: true });
-      return volume.publish({ targetPath: target, volumeContext });
+      return retried(() => volume.publish({ targetPath: target, volumeContext }));
     },
     makePod() {
       const range = [{ hostId: 655_360, containerId: 0, length: 65_536 }];
-      writeFileSync(join(pod, 'userns'), JSON.stringify({ uidMappings: range, gidMappings: range }));
+      // As kubelet does, so that nobody reads half of it.
+      writeFileSync(join(pod, 'userns.tmp'), JSON.stringify({ uidMappings: range, gidMappings: range }));
+      renameSync(join(pod, 'userns.tmp'), join(pod, 'userns'));
     },
     async run() {
       this.makePod?.();
@@ -173,8 +175,7 @@ export const layersOf = ({ stateDir }: TestNode): string[] =>
 
 /** The plugin's loop devices: of files on the node's own filesystem, whose names end elsewhere once their opener is gone. */
 export function devicesOf({ directory }: TestNode): string[] {
-  const { dev } = statSync(directory);
-  const own = `${dev >> 8}:${dev & 0xff}`;
+  const own = mountsAt(directory)[0]?.device;
   const listed = execFileSync('losetup', ['--list', '--json', '--output', 'NAME,BACK-MAJ:MIN,BACK-FILE'], {
     encoding: 'utf8',
   });

@@ -3,7 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { symlinkSync } from 'node:fs';
 import { expect } from 'chai';
-import { ownerOf, temporaryDirectory, writeFiles } from '../support/fixtures.ts';
+import { eventually, ownerOf, temporaryDirectory, writeFiles } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { AS_NOBODY, expectSuccess, PROGRAM, plainEnvironment, run } from './command.ts';
 
@@ -64,18 +64,18 @@ describe('the command userns', () => {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: plainEnvironment(),
     });
+    const ended = once(child, 'exit');
     let text = '';
-    child.stdout.setEncoding('utf8');
-    const said = async (word: string) => {
-      while (!text.includes(word)) text += (await once(child.stdout, 'data'))[0];
-    };
+    child.stdout.setEncoding('utf8').on('data', (piece: string) => {
+      text += piece;
+    });
+    const said = (word: string) => eventually(`it says ${word}`, () => text.includes(word));
     await said('ready');
     process.kill(-(child.pid ?? 0), 'SIGINT');
     await said('int');
     child.kill('SIGTERM');
     await said('term');
-    const [status] = await once(child, 'exit');
-    expect(status).to.equal(3);
+    expect(await ended).to.deep.equal([3, null]);
   });
 
   const refused: readonly [what: string, args: readonly string[], message: RegExp][] = [

@@ -16,7 +16,7 @@ import {
 } from '../../src/rpc/generated/csi.ts';
 import { unmountCommand } from '../support/fixtures.ts';
 import { mountsAt, mountsBelow } from './kernel.ts';
-import type { Answer, TestNode } from './node.ts';
+import { type Answer, retried, type TestNode } from './node.ts';
 
 export type AccessMode = Exclude<keyof typeof Mode, 'UNKNOWN'>;
 export type Context = Readonly<Record<string, string>>;
@@ -158,10 +158,10 @@ export function volumeOn(
         if (code !== 'OK') problems.push(`${call}: ${code} ${message}`);
       };
       for (const targetPath of targets) {
-        expectOk(`unpublish ${targetPath}`, await volume.unpublish({ targetPath }));
+        expectOk(`unpublish ${targetPath}`, await retried(() => volume.unpublish({ targetPath })));
         if (existsSync(targetPath)) problems.push(`there is still a target ${targetPath}`);
       }
-      if (!inline) expectOk('unstage', await volume.unstage());
+      if (!inline) expectOk('unstage', await retried(() => volume.unstage()));
       const places = [stagingPath, ...targets];
       for (const { target, type } of places.flatMap((path) => [...mountsAt(path), ...mountsBelow(path)])) {
         problems.push(`still mounted: ${target} (${type})`);

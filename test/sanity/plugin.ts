@@ -63,7 +63,7 @@ export async function startPlugin(directory: string, flags: readonly string[] = 
 
 const program = join(import.meta.dirname, '../../bin/csi-driver-idmap');
 const startMs = 60_000;
-const stopMs = 20_000;
+const stopMs = 60_000;
 
 /** Settings of the machine's user are not to change what the plugin does here. */
 function cleanEnvironment(): NodeJS.ProcessEnv {

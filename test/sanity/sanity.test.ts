@@ -95,7 +95,7 @@ describe('csi-sanity', () => {
       let outcome: Outcome;
 
       before(async function () {
-        this.timeout(600_000);
+        this.timeout('20m'); // Two runs of it.
         needRoot(this, 'the plugin mounts');
         const program = await goTool(this, {
           module: 'github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity',

@@ -168,15 +168,22 @@ export async function fuseMount(source: string, target: string): Promise<FuseMou
 }
 
 /** A signal is sent at once, and acted upon thread by thread. */
-function isStopped(pid: number | undefined): boolean {
-  return readdirSync(`/proc/${pid}/task`).every((thread) =>
-    /\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')),
-  );
+export function isStopped(pid: number | undefined): boolean {
+  return readdirSync(`/proc/${pid}/task`).every((thread) => {
+    try {
+      return /\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8'));
+    } catch {
+      return true; // One that has ended meanwhile.
+    }
+  });
 }
 
-/** Waits until it is so; the test's own timeout is the bound. */
+/** For a machine that is ten times as slow as usual, and not as long as a test may take. */
+const PATIENCE_MS = 60_000;
+
+/** Waits until it is so. */
 export async function eventually(what: string, isSo: () => boolean): Promise<void> {
-  const deadline = performance.now() + 15_000;
+  const deadline = performance.now() + PATIENCE_MS;
   while (!isSo()) {
     if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
     await sleep(10);

@@ -16,11 +16,11 @@ isolate();
 process.on('exit', removeOwnDirectory);
 
 const PR_SET_CHILD_SUBREAPER = 36;
-/** What was closed or killed may take a moment to be gone. */
-const SETTLE_MS = 2_000;
+/** What was closed or killed may take a moment to be gone; who leaves something on purpose need not wait for it. */
+const SETTLE_MS = Number(process.env.TEST_SETTLE_MS ?? 15_000);
 const POLL_MS = 25;
 /** How long open handles may keep the process after the last test. */
-const END_MS = 10_000;
+const END_MS = 30_000;
 
 let known: Snapshot;
 /** What single tests left and was taken away after them. */

@@ -1,6 +1,8 @@
 // Filesystem images for tests, made by the tools of each filesystem.
 import { execFileSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
+import { expect } from 'chai';
+import { loopDevicesOf } from '../../src/mount/loop.ts';
 import { needTool } from './need.ts';
 
 interface ImageKind {
@@ -83,6 +85,16 @@ export function copyImage(from: string, to: string): string {
   // What is a hole stays one, where copyFile() would write zeroes.
   run('cp', '--sparse=always', from, to);
   return to;
+}
+
+const RELEASE_MS = 30_000;
+
+/** The file has no loop device. One that another job looks at, in search of its own, is there for that long still. */
+export function expectNoLoops(path: string): void {
+  const deadline = performance.now() + RELEASE_MS;
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  while (loopDevicesOf(path).length > 0 && performance.now() < deadline) Atomics.wait(never, 0, 0, 10);
+  expect(loopDevicesOf(path)).to.deep.equal([]);
 }
 
 /** Bytes that are no filesystem. */

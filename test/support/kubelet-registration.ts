@@ -9,8 +9,8 @@ export async function registerAt(socket: string, problem = ''): Promise<PluginIn
   await eventually(`a socket ${socket}`, () => existsSync(socket));
   // Each time on a connection of its own.
   using client = connect(RegistrationService, socket);
-  const info = await client.getInfo({}, { timeoutMs: 5_000 });
+  const info = await client.getInfo({}, { timeoutMs: 30_000 });
   const status = { pluginRegistered: problem === '', error: problem };
-  await client.notifyRegistrationStatus(status, { timeoutMs: 5_000 });
+  await client.notifyRegistrationStatus(status, { timeoutMs: 30_000 });
   return info;
 }

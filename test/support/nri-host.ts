@@ -77,15 +77,20 @@ const NAME = 'nri-host';
 /** Plugins in WebAssembly would bring an interpreter with them. */
 const TAGS = ['nri_no_wasm'];
 
+/** How long plugins may take: a busy machine is not what tests are about. containerd gives them 2 s. */
+const PATIENCE_MS = 30_000;
+
 export async function startNriHost(
   program: string,
   socket: string,
-  { timeoutMs = 2_000 }: { readonly timeoutMs?: number } = {},
+  { timeoutMs = PATIENCE_MS }: { readonly timeoutMs?: number } = {},
 ): Promise<NriHost> {
   const child = spawn(program, ['-socket', socket, '-timeout', `${timeoutMs}ms`], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   const closed = once(child, 'close');
+  // Whoever asks one that has ended is told so by its end.
+  child.stdin.on('error', () => undefined);
   const said: string[] = [];
   createInterface({ input: child.stderr }).on('line', (line) => said.push(line));
   const waiting = new Map<number, (line: Line) => void>();

@@ -5,7 +5,12 @@ import { expect } from 'chai';
 import { processEngine } from '../../../src/mount/engine/processes.ts';
 import { type Engine, localEngine } from '../../../src/mount/engine.ts';
 import { attachLoop, detachLoop } from '../../../src/mount/loop.ts';
-import { type TemporaryDirectory, temporaryDirectory, writeFiles } from '../../support/fixtures.ts';
+import {
+  eventually,
+  type TemporaryDirectory,
+  temporaryDirectory,
+  writeFiles,
+} from '../../support/fixtures.ts';
 import { copyImage, garbageFile, type ImageType, makeImage } from '../../support/images.ts';
 import { needRoot, needTool } from '../../support/need.ts';
 import { failureOf } from './engines.ts';
@@ -124,14 +129,15 @@ for (const [name, make] of Object.entries(ENGINES)) {
       using place = temporaryDirectory();
       const path = fresh(place);
       const seconds = 4712;
-      const programs = { ...scripts(place, { e2fsck: `exec sleep ${seconds}` }), timeoutMs: 1_500 };
+      // By a process, long enough to find it at that.
+      const timeoutMs = name === 'processEngine' ? 6_000 : 1_000;
+      const programs = { ...scripts(place, { e2fsck: `exec sleep ${seconds}` }), timeoutMs };
       const checked = failureOf(engine.checkImage({ path, programs }), {
         reason: 'timeout',
         rolledBack: true,
       });
       if (name === 'processEngine') {
-        while (processesWith(`sleep ${seconds}`).length === 0)
-          await new Promise((resolve) => setTimeout(resolve, 20));
+        await eventually('it is checked', () => processesWith(`sleep ${seconds}`).length > 0);
         expect(() => attachLoop(path, { patienceMs: 0 })).to.throw(/holds a lock/);
       }
       await checked;

@@ -22,7 +22,7 @@ import {
   temporaryDirectory,
   writeFiles,
 } from '../../support/fixtures.ts';
-import { makeTinyImage, sparseFile } from '../../support/images.ts';
+import { expectNoLoops, makeTinyImage, sparseFile } from '../../support/images.ts';
 import { needEveryCall, needRoot, needTool } from '../../support/need.ts';
 import { codeOf, describeEngines, failureOf, mountAt, mountsIn } from './engines.ts';
 
@@ -57,7 +57,7 @@ describeEngines('an image as a device', (bench) => {
     write(target, 4096, 'written to the device');
     expect(readFileSync(image).toString('latin1', 4096, 4117)).to.equal('written to the device');
     expect(await unmount(image, target)).to.equal(1);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
     expect(codeOf(() => statSync(target))).to.equal('ENOENT');
   });
 
@@ -78,7 +78,7 @@ describeEngines('an image as a device', (bench) => {
     expect(codeOf(() => write(target, 0, 'x'))).to.be.oneOf(['EACCES', 'EPERM', 'EROFS']);
     closeSync(openSync(target, 'r'));
     await unmount(image, target);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
   });
 
   it('is one device for all targets of the file, whatever its name, until the last one goes', async () => {
@@ -91,7 +91,7 @@ describeEngines('an image as a device', (bench) => {
     expect(loopDevicesOf(image)).to.deep.equal([device]);
     write(second, 0, 'still there');
     await unmount(place.at('link'), second);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
   });
 
   it('is refused otherwise than it is used already', async function () {
@@ -117,7 +117,7 @@ describeEngines('an image as a device', (bench) => {
     expect(await bench.unmount(target)).to.equal(1);
     expect(loopDevicesOf(image)).to.deep.equal([device]);
     expect(await unmount(image, target)).to.equal(0);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
   });
 
   it('is let go by who knows the target alone, unless it is of somebody else', async () => {
@@ -129,7 +129,7 @@ describeEngines('an image as a device', (bench) => {
     expect(await bench.engine.unmount(request)).to.equal(1);
     expect(loopDevicesOf(image)).to.have.length(1);
     expect(await bench.engine.unmount({ ...request, target: { path: place.at('other') } })).to.equal(1);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
     using left = loopOf(image);
     await attach(image, target);
     expect(await bench.engine.unmount(request)).to.equal(1);
@@ -152,7 +152,7 @@ describeEngines('an image as a device', (bench) => {
       expect(loopDevicesOf(place.at('image'))).to.have.length(1);
       const request = { target: { path: target }, all: true, ...remaining };
       expect(await bench.engine.unmount(request)).to.equal(1);
-      expect(loopDevicesOf(place.at('image'))).to.deep.equal([]);
+      expectNoLoops(place.at('image'));
     }
   });
 
@@ -163,7 +163,7 @@ describeEngines('an image as a device', (bench) => {
     left[Symbol.dispose]();
     expect(await attach(image, target)).to.deep.equal({ device: left.path });
     await unmount(image, target);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
   });
 
   it('leaves nothing when it cannot be shown', async () => {
@@ -177,7 +177,7 @@ describeEngines('an image as a device', (bench) => {
       ['no/where', true],
     ] as const) {
       await failureOf(attach(image, place.at(name), { create }), { reason: 'bad-target', rolledBack: true });
-      expect(loopDevicesOf(image)).to.deep.equal([]);
+      expectNoLoops(image);
     }
     await failureOf(attach(place.at('none'), place.at('target')), { reason: 'source-not-found' });
     expect(codeOf(() => statSync(place.at('target')))).to.equal('ENOENT');
@@ -197,7 +197,7 @@ describeEngines('an image as a device', (bench) => {
       closeSync(user);
     }
     expect(await unmount(image, target)).to.equal(0);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
   });
 
   it('stays at a target that somebody has open', async () => {
@@ -216,7 +216,7 @@ describeEngines('an image as a device', (bench) => {
       closeSync(user);
     }
     expect(await unmount(image, target)).to.equal(1);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
   });
 
   it('is let go also when the file is deleted', async () => {
@@ -254,7 +254,7 @@ describeEngines('an image as a device', (bench) => {
       }
     });
     await Promise.all(rounds);
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
   });
 });
 
@@ -289,7 +289,7 @@ describe('a process that shows an image as a device and is killed', function () 
         const { device } = await engine.attachDevice({ ...request, readOnly: false, create: true });
         if (left.length > 0) expect(left).to.deep.equal([device]);
         await engine.unmount({ ...request, all: true });
-        expect(loopDevicesOf(image)).to.deep.equal([]);
+        expectNoLoops(image);
         if (status === 0) break;
         kills++;
       }
@@ -310,9 +310,9 @@ describe('a process that shows an image as a device and is killed', function () 
         const strace = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject];
         const args = [...strace, process.execPath, fixture, 'modern', image, target, 'unmount'];
         const { status } = spawnSync('strace', args);
-        if (mountsIn(target) === 0) expect(loopDevicesOf(image)).to.deep.equal([]);
+        if (mountsIn(target) === 0) expectNoLoops(image);
         await engine.unmount({ target: { path: target }, all: true, imageShown: true, remove: 'file' });
-        expect(loopDevicesOf(image)).to.deep.equal([]);
+        expectNoLoops(image);
         if (status === 0) break;
         kills++;
       }

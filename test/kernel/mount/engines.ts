@@ -21,7 +21,8 @@ interface EngineRow {
  * classic   mount(2), and the private mount namespace where that is not enough
  * host      mount(2), and a temporary directory of the host where that is not enough
  */
-export type Tier = 'fd' | 'private' | 'classic' | 'host';
+const TIERS = ['fd', 'private', 'classic', 'host'] as const;
+export type Tier = (typeof TIERS)[number];
 
 const LAYERS = 'overlay-layers-by-fd';
 const ENGINES: readonly EngineRow[] = [
@@ -57,10 +58,18 @@ export interface Bench {
   openDescriptors(): string[];
 }
 
+/** Where it is no matter how an overlay of many layers is made: once by the modern calls, and once by mount(2). */
+export const WITHOUT_LAYERS: readonly Tier[] = ['fd', 'classic'];
+
 /** The suite once per engine, whose name is in the title. */
-export function describeEngines(title: string, suite: (bench: Bench) => void): void {
+export function describeEngines(
+  title: string,
+  suite: (bench: Bench) => void,
+  tiers: readonly Tier[] = TIERS,
+): void {
   // Where calls are masked, the engine finds its tier by itself: that is what the run is about.
-  const engines = maskedCalls.length > 0 ? ENGINES.filter(({ tier }) => tier === 'fd') : ENGINES;
+  const wanted = maskedCalls.length > 0 ? ['fd'] : tiers;
+  const engines = ENGINES.filter(({ tier }) => wanted.includes(tier));
   for (const { name, make, tier } of engines) {
     describe(`${title}, by ${name}`, () => {
       let engine: Engine | undefined;

@@ -8,6 +8,7 @@ import type { Mount } from '../../../src/mount/mount.ts';
 import { hasErrno } from '../../../src/sys/errors.ts';
 import {
   eventually,
+  isStopped,
   mountPlace,
   type TemporaryDirectory,
   unmountCommand,
@@ -15,18 +16,8 @@ import {
 } from '../../support/fixtures.ts';
 import { descendants, openDescriptors } from '../../support/leaks.ts';
 import { needRoot, needTool } from '../../support/need.ts';
-import { describeEngines, failureOf, mountAt, mountsIn } from './engines.ts';
+import { describeEngines, failureOf, mountAt, mountsIn, WITHOUT_LAYERS } from './engines.ts';
 import { allGone, processesWith, scripts, serverOf } from './helpers.ts';
-
-/** Well below what a hang would take, and above what a busy machine does. */
-const SOON_MS = 6_000;
-
-async function within<T>(ms: number, work: () => Promise<T>): Promise<T> {
-  const began = performance.now();
-  const result = await work();
-  expect(performance.now() - began).to.be.below(ms);
-  return result;
-}
 
 function tree(place: TemporaryDirectory): Mount {
   writeFiles(place.path, { 'tree/file': 'plain' });
@@ -46,11 +37,7 @@ function close(file: number): void {
 async function stopServer(target: string): Promise<number> {
   const pid = await serverOf(target);
   process.kill(pid, 'SIGSTOP');
-  await eventually('all threads of the server are stopped', () =>
-    readdirSync(`/proc/${pid}/task`).every((thread) =>
-      /\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')),
-    ),
-  );
+  await eventually('all threads of the server are stopped', () => isStopped(pid));
   return pid;
 }
 
@@ -63,147 +50,147 @@ async function asking(path: string): Promise<ChildProcess> {
   return child;
 }
 
-describeEngines('unmount of FUSE', (bench) => {
-  before(function () {
-    needTool(this, 'bindfs', 'it is mounted with here');
-  });
-
-  const mounted = async (place: TemporaryDirectory): Promise<string> => {
-    await bench.mount(tree(place), place.at('target'));
-    return place.at('target');
-  };
-
-  it('whose server was killed', async () => {
-    using place = mountPlace();
-    const target = await mounted(place);
-    process.kill(await serverOf(target), 'SIGKILL');
-    await allGone(target);
-    expect(() => readdirSync(target)).to.throw('ENOTCONN');
-    expect(await bench.engine.lookup({ target: { path: target } })).to.have.nested.property(
-      'mount.target',
-      target,
-    );
-    expect(await within(SOON_MS, () => bench.engine.unmount({ target: { path: target } }))).to.equal(1);
-    expect(mountsIn(target)).to.equal(0);
-  });
-
-  it('whose server is stopped and used by nobody', async () => {
-    using place = mountPlace();
-    const target = await mounted(place);
-    const server = await stopServer(target);
-    expect(await within(SOON_MS, () => bench.unmount(target))).to.equal(1);
-    expect(mountsIn(target)).to.equal(0);
-    process.kill(server, 'SIGCONT');
-    await allGone(target);
-  });
-
-  it('whose server is stopped and waited for is busy, and goes by force', async () => {
-    using place = mountPlace();
-    const target = await mounted(place);
-    const server = await stopServer(target);
-    const waiting = await asking(target);
-    const ended = once(waiting, 'exit');
-
-    const where = { path: target };
-    const seen = await within(SOON_MS, () => bench.engine.lookup({ target: where }));
-    expect(seen).to.have.nested.property('mount.target', target);
-    await within(SOON_MS, () =>
-      failureOf(bench.engine.unmount({ target: where }, { timeoutMs: 1_000 }), { reason: 'busy' }),
-    );
-    expect(mountsIn(target)).to.equal(1);
-    expect(await within(SOON_MS, () => bench.engine.unmount({ target: where, force: true }))).to.equal(1);
-    expect(mountsIn(target)).to.equal(0);
-    // Freed, with an error.
-    expect(await ended).to.deep.equal([1, null]);
-    process.kill(server, 'SIGCONT');
-    await allGone(target);
-  });
-
-  it('in use goes by force, and lazily', async () => {
-    using place = mountPlace();
-    for (const way of [{ force: true }, { lazy: true }]) {
-      const target = await mounted(place);
-      const file = openSync(`${target}/file`, 'r');
-      await failureOf(bench.engine.unmount({ target: { path: target } }, { timeoutMs: 1_000 }), {
-        reason: 'busy',
-      });
-      expect(await bench.engine.unmount({ target: { path: target }, ...way })).to.equal(1);
-      expect(mountsIn(target)).to.equal(0);
-      close(file);
-      await allGone(target);
-    }
-  });
-
-  it('by force leaves others alone, of FUSE or not', async () => {
-    using place = mountPlace();
-    const target = await mounted(place);
-    await bench.mount({ ...tree(place), options: ['ro'] }, place.at('other'));
-    await bench.mount({ type: 'tmpfs', source: 'plain', options: [] }, place.at('tmpfs'));
-    const file = openSync(place.at('tmpfs/file'), 'w');
-    expect(await bench.engine.unmount({ target: { path: target }, force: true })).to.equal(1);
-    expect(readFileSync(place.at('other/file'), 'utf8')).to.equal('plain');
-    await failureOf(
-      bench.engine.unmount({ target: { path: place.at('tmpfs') }, force: true }, { timeoutMs: 700 }),
-      { reason: 'busy' },
-    );
-    closeSync(file);
-    await bench.unmount(place.at('tmpfs'));
-    await bench.unmount(place.at('other'));
-    await allGone(place.path);
-  });
-
-  it('asks fusermount3 first, whatever the target is called', async () => {
-    using place = mountPlace();
-    const real = '/usr/bin/fusermount3';
-    const programs = scripts(place, {
-      fusermount3: `echo "$(pwd) $*" >> ${place.at('asked')}; exec ${real} "$@"`,
+describeEngines(
+  'unmount of FUSE',
+  (bench) => {
+    before(function () {
+      needTool(this, 'bindfs', 'it is mounted with here');
     });
-    for (const name of ['plain', '-z', '-o,allow_other', 'a, b']) {
-      await bench.mount(tree(place), place.at(name));
-      expect(await bench.engine.unmount({ target: { path: place.at(name) }, programs })).to.equal(1);
-      expect(mountsIn(place.at(name))).to.equal(0);
-      const asked = readFileSync(place.at('asked'), 'utf8').trim().split('\n').at(-1);
-      expect(asked).to.equal(`${place.path} -u -- ./${name}`);
-    }
-    await allGone(place.path);
-  });
 
-  it('does without fusermount3', async () => {
-    using place = mountPlace();
-    const target = await mounted(place);
-    const programs = { directories: [place.at('nowhere')] };
-    expect(await bench.engine.unmount({ target: { path: target }, programs })).to.equal(1);
-    expect(mountsIn(target)).to.equal(0);
-    await allGone(target);
-  });
+    const mounted = async (place: TemporaryDirectory): Promise<string> => {
+      await bench.mount(tree(place), place.at('target'));
+      return place.at('target');
+    };
 
-  it('does not wait for a fusermount3 that hangs longer than it may', async () => {
-    using place = mountPlace();
-    const target = await mounted(place);
-    const programs = scripts(place, { fusermount3: 'sleep 1000' });
-    const request = { target: { path: target }, programs };
-    const error = await within(SOON_MS, () =>
-      failureOf(bench.engine.unmount(request, { timeoutMs: 500 }), { reason: 'timeout' }),
-    );
-    expect(error.message).to.contain('unmount with force');
-    expect(mountsIn(target)).to.equal(1);
-    const lazily = bench.engine.unmount({ ...request, lazy: true }, { timeoutMs: 500 });
-    expect(await within(SOON_MS, () => lazily)).to.equal(1);
-    expect(mountsIn(target)).to.equal(0);
-    await allGone(target);
-  });
+    it('whose server was killed', async () => {
+      using place = mountPlace();
+      const target = await mounted(place);
+      process.kill(await serverOf(target), 'SIGKILL');
+      await allGone(target);
+      expect(() => readdirSync(target)).to.throw('ENOTCONN');
+      expect(await bench.engine.lookup({ target: { path: target } })).to.have.nested.property(
+        'mount.target',
+        target,
+      );
+      expect(await bench.engine.unmount({ target: { path: target } })).to.equal(1);
+      expect(mountsIn(target)).to.equal(0);
+    });
 
-  it('takes one of a stack, and the kinds as they come', async () => {
-    using place = mountPlace();
-    const target = await mounted(place);
-    await bench.mount({ type: 'tmpfs', source: 'above', options: [] }, target);
-    expect(await bench.engine.unmount({ target: { path: target }, force: true })).to.equal(1);
-    expect(mountAt(target).type).to.match(/^fuse/);
-    expect(readFileSync(`${target}/file`, 'utf8')).to.equal('plain');
-    expect(await bench.unmount(target)).to.equal(1);
-    await allGone(target);
-  });
-});
+    it('whose server is stopped and used by nobody', async () => {
+      using place = mountPlace();
+      const target = await mounted(place);
+      const server = await stopServer(target);
+      expect(await bench.unmount(target)).to.equal(1);
+      expect(mountsIn(target)).to.equal(0);
+      process.kill(server, 'SIGCONT');
+      await allGone(target);
+    });
+
+    it('whose server is stopped and waited for is busy, and goes by force', async () => {
+      using place = mountPlace();
+      const target = await mounted(place);
+      const server = await stopServer(target);
+      const waiting = await asking(target);
+      const ended = once(waiting, 'exit');
+
+      const where = { path: target };
+      const seen = await bench.engine.lookup({ target: where });
+      expect(seen).to.have.nested.property('mount.target', target);
+      await failureOf(bench.engine.unmount({ target: where }, { timeoutMs: 2_000 }), { reason: 'busy' });
+      expect(mountsIn(target)).to.equal(1);
+      expect(await bench.engine.unmount({ target: where, force: true })).to.equal(1);
+      expect(mountsIn(target)).to.equal(0);
+      // Freed, with an error.
+      expect(await ended).to.deep.equal([1, null]);
+      process.kill(server, 'SIGCONT');
+      await allGone(target);
+    });
+
+    it('in use goes by force, and lazily', async () => {
+      using place = mountPlace();
+      for (const way of [{ force: true }, { lazy: true }]) {
+        const target = await mounted(place);
+        const file = openSync(`${target}/file`, 'r');
+        await failureOf(bench.engine.unmount({ target: { path: target } }, { timeoutMs: 2_000 }), {
+          reason: 'busy',
+        });
+        expect(await bench.engine.unmount({ target: { path: target }, ...way })).to.equal(1);
+        expect(mountsIn(target)).to.equal(0);
+        close(file);
+        await allGone(target);
+      }
+    });
+
+    it('by force leaves others alone, of FUSE or not', async () => {
+      using place = mountPlace();
+      const target = await mounted(place);
+      await bench.mount({ ...tree(place), options: ['ro'] }, place.at('other'));
+      await bench.mount({ type: 'tmpfs', source: 'plain', options: [] }, place.at('tmpfs'));
+      const file = openSync(place.at('tmpfs/file'), 'w');
+      expect(await bench.engine.unmount({ target: { path: target }, force: true })).to.equal(1);
+      expect(readFileSync(place.at('other/file'), 'utf8')).to.equal('plain');
+      await failureOf(
+        bench.engine.unmount({ target: { path: place.at('tmpfs') }, force: true }, { timeoutMs: 700 }),
+        { reason: 'busy' },
+      );
+      closeSync(file);
+      await bench.unmount(place.at('tmpfs'));
+      await bench.unmount(place.at('other'));
+      await allGone(place.path);
+    });
+
+    it('asks fusermount3 first, whatever the target is called', async () => {
+      using place = mountPlace();
+      const real = '/usr/bin/fusermount3';
+      const programs = scripts(place, {
+        fusermount3: `echo "$(pwd) $*" >> ${place.at('asked')}; exec ${real} "$@"`,
+      });
+      for (const name of ['plain', '-z', '-o,allow_other', 'a, b']) {
+        await bench.mount(tree(place), place.at(name));
+        expect(await bench.engine.unmount({ target: { path: place.at(name) }, programs })).to.equal(1);
+        expect(mountsIn(place.at(name))).to.equal(0);
+        const asked = readFileSync(place.at('asked'), 'utf8').trim().split('\n').at(-1);
+        expect(asked).to.equal(`${place.path} -u -- ./${name}`);
+      }
+      await allGone(place.path);
+    });
+
+    it('does without fusermount3', async () => {
+      using place = mountPlace();
+      const target = await mounted(place);
+      const programs = { directories: [place.at('nowhere')] };
+      expect(await bench.engine.unmount({ target: { path: target }, programs })).to.equal(1);
+      expect(mountsIn(target)).to.equal(0);
+      await allGone(target);
+    });
+
+    it('does not wait for a fusermount3 that hangs longer than it may', async () => {
+      using place = mountPlace();
+      const target = await mounted(place);
+      const programs = scripts(place, { fusermount3: 'sleep 1000' });
+      const request = { target: { path: target }, programs };
+      const error = await failureOf(bench.engine.unmount(request, { timeoutMs: 500 }), { reason: 'timeout' });
+      expect(error.message).to.contain('unmount with force');
+      expect(mountsIn(target)).to.equal(1);
+      // What is left after its program has had its share of the time is enough for that.
+      expect(await bench.engine.unmount({ ...request, lazy: true }, { timeoutMs: 3_000 })).to.equal(1);
+      expect(mountsIn(target)).to.equal(0);
+      await allGone(target);
+    });
+
+    it('takes one of a stack, and the kinds as they come', async () => {
+      using place = mountPlace();
+      const target = await mounted(place);
+      await bench.mount({ type: 'tmpfs', source: 'above', options: [] }, target);
+      expect(await bench.engine.unmount({ target: { path: target }, force: true })).to.equal(1);
+      expect(mountAt(target).type).to.match(/^fuse/);
+      expect(readFileSync(`${target}/file`, 'utf8')).to.equal('plain');
+      expect(await bench.unmount(target)).to.equal(1);
+      await allGone(target);
+    });
+  },
+  WITHOUT_LAYERS,
+);
 
 describe('processes round a FUSE server', () => {
   const node = (...args: string[]) => spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -246,8 +233,7 @@ describe('processes round a FUSE server', () => {
     });
   }
 
-  it('the command line tells that it is busy, takes it away by force, and ends', async function () {
-    this.timeout(30_000);
+  it('the command line tells that it is busy, takes it away by force, and ends', async () => {
     using place = mountPlace();
     mkdirSync(place.at('target'));
     const { source } = tree(place);
@@ -257,10 +243,10 @@ describe('processes round a FUSE server', () => {
     const server = await stopServer(target);
     const waiting = await asking(target);
     const ended = once(waiting, 'exit');
-    const refused = await within(10_000, () => outcomeOf(node(command, 'unmount', target)));
+    const refused = await outcomeOf(node(command, 'unmount', target));
     expect(refused.status).to.equal(1);
     expect(refused.said).to.contain('is in use');
-    const forced = await within(10_000, () => outcomeOf(node(command, 'unmount', '--force', target)));
+    const forced = await outcomeOf(node(command, 'unmount', '--force', target));
     expect(forced).to.deep.equal({ status: 0, said: '' });
     await ended;
     process.kill(server, 'SIGCONT');

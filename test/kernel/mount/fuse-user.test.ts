@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountPlace, type TemporaryDirectory, writeFiles } from '../../support/fixtures.ts';
 import { needTool } from '../../support/need.ts';
-import { describeEngines, failureOf, mountAt, mountsIn } from './engines.ts';
+import { describeEngines, failureOf, mountAt, mountsIn, WITHOUT_LAYERS } from './engines.ts';
 import { allGone, processesWith, scripts, squashfs } from './helpers.ts';
 
 const NOBODY = { uid: 65534, gid: 65534 };
@@ -51,81 +51,83 @@ const statusOf = (pid: number, field: string): string =>
   new RegExp(`^${field}:[\\t ]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.trim() ??
   '';
 
-describeEngines('FUSE helpers as an ordinary user', (bench) => {
-  // How overlays are made is no matter here.
-  if (bench.tier === 'private' || bench.tier === 'host') return;
-  for (const { helper, shows, mount } of ROWS) {
-    it(`${helper}: serves, without capabilities, groups and a way to more`, async function () {
-      needTool(this, helper, 'it is mounted with here');
+describeEngines(
+  'FUSE helpers as an ordinary user',
+  (bench) => {
+    for (const { helper, shows, mount } of ROWS) {
+      it(`${helper}: serves, without capabilities, groups and a way to more`, async function () {
+        needTool(this, helper, 'it is mounted with here');
+        needTool(this, 'mksquashfs', 'makes the image');
+        using place = mountPlace();
+        const target = place.at('target');
+        mkdirSync(target);
+        const { source, options } = mount(place);
+        const mounts = [
+          {
+            type: `fuse.${helper}`,
+            source,
+            options: [...options, 'allow_other', 'default_permissions', 'noexec'],
+          },
+        ];
+        const programs = { users: { [helper]: NOBODY }, foreground: true };
+        await bench.engine.mountAll({ mounts, target: { path: target }, programs });
+        expect(readFileSync(`${target}/file`, 'utf8')).to.equal(shows);
+        const shown = mountAt(target);
+        expect(shown.type).to.equal(`fuse.${helper}`);
+        expect(shown.options).to.include.members(['nosuid', 'nodev', 'noexec']);
+        expect(shown.superblockOptions).to.include.members(['allow_other', 'default_permissions']);
+        const [server = 0] = processesWith('/dev/fd/3');
+        expect(statusOf(server, 'Uid')).to.equal('65534\t65534\t65534\t65534');
+        expect(statusOf(server, 'Gid')).to.equal('65534\t65534\t65534\t65534');
+        expect(statusOf(server, 'Groups')).to.equal('');
+        expect(statusOf(server, 'CapPrm')).to.equal('0000000000000000');
+        expect(statusOf(server, 'NoNewPrivs')).to.equal('1');
+        expect(await bench.unmount(target)).to.equal(1);
+        await allGone('/dev/fd/3');
+      });
+    }
+
+    it('whose rights do not suffice: its own words, and nothing is left', async function () {
+      needTool(this, 'squashfuse', 'it is mounted with here');
       needTool(this, 'mksquashfs', 'makes the image');
       using place = mountPlace();
+      const source = squashfs(place);
+      chmodSync(source, 0o600);
       const target = place.at('target');
-      mkdirSync(target);
-      const { source, options } = mount(place);
-      const mounts = [
-        {
-          type: `fuse.${helper}`,
-          source,
-          options: [...options, 'allow_other', 'default_permissions', 'noexec'],
-        },
-      ];
-      const programs = { users: { [helper]: NOBODY }, foreground: true };
-      await bench.engine.mountAll({ mounts, target: { path: target }, programs });
-      expect(readFileSync(`${target}/file`, 'utf8')).to.equal(shows);
-      const shown = mountAt(target);
-      expect(shown.type).to.equal(`fuse.${helper}`);
-      expect(shown.options).to.include.members(['nosuid', 'nodev', 'noexec']);
-      expect(shown.superblockOptions).to.include.members(['allow_other', 'default_permissions']);
-      const [server = 0] = processesWith('/dev/fd/3');
-      expect(statusOf(server, 'Uid')).to.equal('65534\t65534\t65534\t65534');
-      expect(statusOf(server, 'Gid')).to.equal('65534\t65534\t65534\t65534');
-      expect(statusOf(server, 'Groups')).to.equal('');
-      expect(statusOf(server, 'CapPrm')).to.equal('0000000000000000');
-      expect(statusOf(server, 'NoNewPrivs')).to.equal('1');
-      expect(await bench.unmount(target)).to.equal(1);
+      const programs = { users: { squashfuse: NOBODY }, foreground: true };
+      const request = {
+        mounts: [{ type: 'fuse.squashfuse', source, options: [] }],
+        target: { path: target },
+        create: 'directory',
+        programs,
+      } as const;
+      const error = await failureOf(bench.engine.mountAll(request), {
+        reason: 'helper-failed',
+        rolledBack: true,
+      });
+      expect(error.message).to.match(/squashfuse ended with status \d+: .*(denied|open|error)/i);
+      expect(existsSync(target)).to.equal(false);
       await allGone('/dev/fd/3');
     });
-  }
 
-  it('whose rights do not suffice: its own words, and nothing is left', async function () {
-    needTool(this, 'squashfuse', 'it is mounted with here');
-    needTool(this, 'mksquashfs', 'makes the image');
-    using place = mountPlace();
-    const source = squashfs(place);
-    chmodSync(source, 0o600);
-    const target = place.at('target');
-    const programs = { users: { squashfuse: NOBODY }, foreground: true };
-    const request = {
-      mounts: [{ type: 'fuse.squashfuse', source, options: [] }],
-      target: { path: target },
-      create: 'directory',
-      programs,
-    } as const;
-    const error = await failureOf(bench.engine.mountAll(request), {
-      reason: 'helper-failed',
-      rolledBack: true,
+    it('that does not answer is given up at the deadline, before anything is seen at the target', async () => {
+      using place = mountPlace();
+      const programs = {
+        ...scripts(place, { mute: 'exec sleep 1000' }),
+        users: { mute: NOBODY },
+        timeoutMs: 300,
+      };
+      const target = place.at('target');
+      mkdirSync(target);
+      const request = {
+        mounts: [{ type: 'fuse.mute', source: '', options: [] }],
+        target: { path: target },
+        programs,
+      };
+      await failureOf(bench.engine.mountAll(request), { reason: 'timeout', rolledBack: true });
+      expect(mountsIn(target)).to.equal(0);
+      await allGone('sleep 1000');
     });
-    expect(error.message).to.match(/squashfuse ended with status \d+: .*(denied|open|error)/i);
-    expect(existsSync(target)).to.equal(false);
-    await allGone('/dev/fd/3');
-  });
-
-  it('that does not answer is given up at the deadline, before anything is seen at the target', async () => {
-    using place = mountPlace();
-    const programs = {
-      ...scripts(place, { mute: 'exec sleep 1000' }),
-      users: { mute: NOBODY },
-      timeoutMs: 300,
-    };
-    const target = place.at('target');
-    mkdirSync(target);
-    const request = {
-      mounts: [{ type: 'fuse.mute', source: '', options: [] }],
-      target: { path: target },
-      programs,
-    };
-    await failureOf(bench.engine.mountAll(request), { reason: 'timeout', rolledBack: true });
-    expect(mountsIn(target)).to.equal(0);
-    await allGone('sleep 1000');
-  });
-});
+  },
+  WITHOUT_LAYERS,
+);

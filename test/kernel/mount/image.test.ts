@@ -30,6 +30,7 @@ import {
 import {
   copyImage,
   embed,
+  expectNoLoops,
   garbageFile,
   IMAGE_TYPES,
   IMAGES,
@@ -97,14 +98,14 @@ describe('a filesystem image', () => {
       if (writable) write();
       else expect(write).to.throw('EROFS');
       expect(await unmount(place.at('m'))).to.equal(1);
-      expect(loopDevicesOf(source)).to.deep.equal([]);
+      expectNoLoops(source);
       await mount(imageAt(source, type, 'loop', 'ro'), place.at('m'));
       const name = writable ? 'written' : 'file';
       expect(readFileSync(place.at('m', name), 'utf8')).to.equal(writable ? 'kept' : 'of the image');
       expect(() => writeFileSync(place.at('m/other'), '')).to.throw('EROFS');
       expect(mountedAt(place.at('m'))?.superblockOptions).to.include('ro');
       await unmount(place.at('m'));
-      expect(loopDevicesOf(source)).to.deep.equal([]);
+      expectNoLoops(source);
     });
 
     it(`of ${type} is found to be one, with no option at all`, async function () {
@@ -158,7 +159,7 @@ describe('a filesystem image', () => {
       const error = await failureOf(mount(imageAt(source, type, 'loop'), place.at('m')));
       expect(error).to.include({ reason: 'bad-image', rolledBack: true });
       if (type !== 'btrfs' && type !== 'erofs') expect(error.message).to.match(/loop\d+/);
-      expect(loopDevicesOf(source)).to.deep.equal([]);
+      expectNoLoops(source);
       expect(readdirSync(place.path)).to.deep.equal(['garbage']);
     });
   }
@@ -168,7 +169,7 @@ describe('a filesystem image', () => {
     const source = image(this, 'erofs');
     await mount(imageAt(source, 'erofs', 'loop'), place.at('m'));
     expect(mountedAt(place.at('m'))).to.include({ source });
-    expect(loopDevicesOf(source)).to.deep.equal([]);
+    expectNoLoops(source);
     await unmount(place.at('m'));
     const copy = copyImage(source, place.at('copy'));
     await mount(imageAt(copy, 'erofs', 'loop'), place.at('m'));
@@ -325,7 +326,7 @@ describe('a filesystem image', () => {
       ['btrfs', source],
     ] as const) {
       await mount(imageAt(path, type, 'loop'), place.at('m'));
-      const keeper = spawn('unshare', ['--mount', '--propagation', 'private', 'sleep', '60'], {
+      const keeper = spawn('unshare', ['--mount', '--propagation', 'private', 'sleep', '600'], {
         stdio: 'ignore',
       });
       const ended = once(keeper, 'exit');
@@ -343,7 +344,7 @@ describe('a filesystem image', () => {
         await ended;
       }
       expect(await engine.unmount({ target: { path: place.at('m') }, image: path })).to.equal(0);
-      expect(loopDevicesOf(path)).to.deep.equal([]);
+      expectNoLoops(path);
     }
   });
 
@@ -356,7 +357,7 @@ describe('a filesystem image', () => {
     await engine.unmount({ target: { path: place.at('m') }, image: source });
     expect(loopDevicesOf(source)).to.have.length(1);
     await engine.unmount({ target: { path: place.at('n') }, image: source });
-    expect(loopDevicesOf(source)).to.deep.equal([]);
+    expectNoLoops(source);
   });
 
   it('in 200 copies at once: each has its device, and none is left', async function () {
@@ -387,7 +388,7 @@ describe('a filesystem image', () => {
     console.log(
       `      200 mounted in ${Math.round(mounted - since)} ms, unmounted in ${Math.round(unmounted - mounted)} ms`,
     );
-    for (const name of names) expect(loopDevicesOf(place.at('images', name))).to.deep.equal([]);
+    for (const name of names) expectNoLoops(place.at('images', name));
   });
 
   it('for 20 callers at once has one device', async function () {
@@ -401,7 +402,7 @@ describe('a filesystem image', () => {
       expect(new Set(targets.map((target) => mountedAt(target)?.source)).size).to.equal(1);
       expect(loopDevicesOf(source)).to.have.length(1);
       await Promise.all(targets.map((target) => four.unmount({ target: { path: target }, image: source })));
-      expect(loopDevicesOf(source)).to.deep.equal([]);
+      expectNoLoops(source);
     }
   });
 });

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { localEngine } from '../../../src/mount/engine.ts';
 import { lookup, mountsBelow } from '../../../src/mount/lookup.ts';
@@ -9,7 +8,7 @@ import { type MountInfo, readMountinfo } from '../../../src/mount/mountinfo.ts';
 import { listBelow, statmount } from '../../../src/mount/statmount.ts';
 import { type MountView, mountinfoView, mountView, statmountView } from '../../../src/mount/view.ts';
 import { probeFeature } from '../../../src/sys/features.ts';
-import { mountCommand, mountPlace, unmountCommand } from '../../support/fixtures.ts';
+import { eventually, mountCommand, mountPlace, unmountCommand } from '../../support/fixtures.ts';
 import { mountTargets } from '../../support/leaks.ts';
 import { maskedCalls, needRoot, needTool, skipMasked } from '../../support/need.ts';
 
@@ -239,7 +238,7 @@ function behavesAsLookup(view: MountView): void {
     mkdirSync(target);
     const server = spawn('bindfs', ['-f', source, target], { stdio: 'ignore' });
     try {
-      await until(() => mountTargets().some((one) => one.target === target));
+      await eventually('it is mounted', () => mountTargets().some((one) => one.target === target));
       expect(at(target)).to.have.nested.property('mount.type').that.matches(/^fuse/);
       await kill(server);
       expect(at(target)).to.have.nested.property('mount.type').that.matches(/^fuse/);
@@ -272,14 +271,6 @@ function behavesAsLookup(view: MountView): void {
       for (const path of paths.toReversed()) unmountCommand(path);
     }
   });
-}
-
-async function until(isSo: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!isSo()) {
-    if (performance.now() > deadline) throw new Error('waited in vain');
-    await sleep(10);
-  }
 }
 
 async function kill(server: ChildProcess): Promise<void> {

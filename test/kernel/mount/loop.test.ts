@@ -7,7 +7,7 @@ import { openImage } from '../../../src/mount/loop/image.ts';
 import { lockImage } from '../../../src/mount/loop/lock.ts';
 import { attachLoop, detachLoop, type LoopOptions, loopDevicesOf } from '../../../src/mount/loop.ts';
 import { mountCommand, mountPlace, temporaryDirectory, unmountCommand } from '../../support/fixtures.ts';
-import { sparseFile } from '../../support/images.ts';
+import { expectNoLoops, sparseFile } from '../../support/images.ts';
 import { needRoot, needTool } from '../../support/need.ts';
 
 const MIB = 2 ** 20;
@@ -67,7 +67,7 @@ describe('a loop device', () => {
             expect(shown(device.path)).to.deep.equal({ ...plain, file, ...is });
             expect(device).to.include({ reused: false, readOnly: false, directIo: false, ...only(is) });
           }
-          expect(loopDevicesOf(file)).to.deep.equal([]);
+          expectNoLoops(file);
         });
       }
 
@@ -75,7 +75,7 @@ describe('a loop device', () => {
         using directory = temporaryDirectory();
         sparseFile(directory.at('image'), MIB);
         expect(() => attachLoop(directory.at('image'), { blockSize: 77, stepwise })).to.throw('EINVAL');
-        expect(loopDevicesOf(directory.at('image'))).to.deep.equal([]);
+        expectNoLoops(directory.at('image'));
       });
 
       it('does without direct I/O at an offset between blocks, and says so', () => {
@@ -114,7 +114,7 @@ describe('a loop device', () => {
       first[Symbol.dispose]();
       expect(loopDevicesOf(directory.at('image'))).to.deep.equal([first.path]);
     }
-    expect(loopDevicesOf(directory.at('image'))).to.deep.equal([]);
+    expectNoLoops(directory.at('image'));
   });
 
   it('is refused to those who want it otherwise', () => {
@@ -143,8 +143,9 @@ describe('a loop device', () => {
     expect(detachLoop(number, { ...image, inode: image.inode + 1n })).to.equal(false);
     expect(loopDevicesOf(directory.at('image'))).to.deep.equal([path]);
     expect(detachLoop(number, image)).to.equal(true);
+    expectNoLoops(directory.at('image'));
     expect(detachLoop(number, image)).to.equal(false);
-    expect(loopDevicesOf(directory.at('image'))).to.deep.equal([]);
+    expectNoLoops(directory.at('image'));
 
     function attached() {
       using device = attachLoop(directory.at('image'), { autoclear: false });

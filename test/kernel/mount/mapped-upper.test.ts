@@ -58,15 +58,25 @@ function shellAs(id: number, command: string, cwd: string): void {
 /** The users whose rights the threads of the run have on files. */
 function filesystemUsers(): string[] {
   const pids = [process.pid, ...descendants(process.pid).map(({ pid }) => pid)];
+  // Threads and processes may end meanwhile.
   const threads = pids.flatMap((pid) =>
-    readdirSync(`/proc/${pid}/task`).map((tid) => `/proc/${pid}/task/${tid}`),
+    orNone(() => readdirSync(`/proc/${pid}/task`).map((tid) => `/proc/${pid}/task/${tid}`)),
   );
   const users = threads.flatMap((thread) => {
-    const status = readFileSync(`${thread}/status`, 'utf8');
+    const [status] = orNone(() => [readFileSync(`${thread}/status`, 'utf8')]);
+    if (status === undefined) return [];
     const idsOf = (key: string) => new RegExp(`^${key}:.*\\t(\\d+)$`, 'm').exec(status)?.[1];
     return `${idsOf('Uid')}:${idsOf('Gid')} ${/^CapEff:\t(\w+)$/m.exec(status)?.[1]}`;
   });
   return [...new Set(users)];
+}
+
+function orNone<T>(read: () => T[]): T[] {
+  try {
+    return read();
+  } catch {
+    return [];
+  }
 }
 
 describeEngines('a mapped upper layer', (bench) => {

@@ -126,7 +126,7 @@ describe('processEngine()', () => {
     await engine.mountAll({ mounts, target, create: 'directory' });
     const file = openSync(place.at('target/file'), 'w');
     try {
-      const unmounted = engine.unmount({ target }, { timeoutMs: 1_000 });
+      const unmounted = engine.unmount({ target });
       const failed = failureOf(unmounted, { reason: 'engine-lost' });
       await engine.lookup({ target }); // Comes after the first try.
       await engine[Symbol.asyncDispose]();
@@ -197,7 +197,7 @@ describe('processEngine() and a filesystem that hangs', () => {
   it('is not held up by one of two, whatever else is asked', async () => {
     await using engine = processEngine({ processes: 2 });
     await fuse.hang();
-    const waiting = failureOf(engine.usage(hung(), { timeoutMs: 3_000 }), { reason: 'timeout' });
+    const waiting = failureOf(engine.usage(hung()), {});
     let over = false;
     void waiting.then(() => {
       over = true;
@@ -209,11 +209,13 @@ describe('processEngine() and a filesystem that hangs', () => {
       expect(await engine.unmount({ target, remove: 'directory' })).to.equal(1);
     }
     expect(over).to.equal(false);
+    await fuse.die();
     await waiting;
   });
 
   it('tells a caller whose turn never came that nothing was begun', async () => {
-    await using engine = processEngine({ processes: 1 });
+    // Without another beside it, after a while.
+    await using engine = processEngine({ processes: 1, most: 1 });
     await fuse.hang();
     const first = failureOf(engine.usage(hung(), { timeoutMs: 2_000 }), { reason: 'timeout' });
     const error = await failureOf(engine.lookup(LOOKUP, { timeoutMs: 200 }), {

@@ -1,7 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, openSync, symlinkSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { processEngine } from '../../../src/mount/engine/processes.ts';
 import { localEngine } from '../../../src/mount/engine.ts';
@@ -12,7 +11,13 @@ import { operationsOn } from '../../../src/mount/operations.ts';
 import { openTarget } from '../../../src/mount/target.ts';
 import { unmountTree } from '../../../src/mount/unmount/recursive.ts';
 import { mountinfoView, statmountView } from '../../../src/mount/view.ts';
-import { mountCommand, mountPlace, type TemporaryDirectory, unmountCommand } from '../../support/fixtures.ts';
+import {
+  eventually,
+  mountCommand,
+  mountPlace,
+  type TemporaryDirectory,
+  unmountCommand,
+} from '../../support/fixtures.ts';
 import { mountTargets } from '../../support/leaks.ts';
 import { maskedCalls, needEveryCall, needRoot, needTool } from '../../support/need.ts';
 
@@ -153,17 +158,20 @@ describe('unmountRecursive', () => {
           using place = mountPlace();
           mkdirSync(place.at('source/sub'), { recursive: true });
           mkdirSync(place.at('t'));
-          const server = spawn('bindfs', ['-f', place.at('source'), place.at('t')], { stdio: 'ignore' });
+          // After its server's end FUSE answers from its cache, for as long as the server has said.
+          const cached = forget ? 0 : 600;
+          const options = ['-f', '-o', `entry_timeout=${cached},attr_timeout=${cached}`];
+          const server = spawn('bindfs', [...options, place.at('source'), place.at('t')], {
+            stdio: 'ignore',
+          });
           const ended = once(server, 'exit');
-          while (below(place.path).length === 0) await sleep(10);
+          await eventually('it is mounted', () => below(place.path).length > 0);
           mountAt(place.at('t/sub'));
           server.kill('SIGKILL');
           await ended;
           const both = [place.at('t/sub'), place.at('t')];
-          // FUSE answers for a second from its cache, and then not at all.
           if (!forget) expect(unmount(place.at('t'))).to.deep.equal(both);
           else {
-            await sleep(1_100);
             expect(() => unmount(place.at('t'))).to.throw(MountError, /t\/sub: .*ENOTCONN/);
             expect(unmount(place.at('t'), true)).to.have.members(both);
           }
@@ -249,7 +257,7 @@ describe('with 2,000 mounts', () => {
   });
   afterEach(() => place[Symbol.dispose]());
 
-  it('sees them alike in both ways, finds one fast by statmount, and takes them all away', () => {
+  it('sees them alike in both ways, finds the one on top, and takes them all away', () => {
     const spec = { path: place.path };
     const both = VIEWS.map((view) =>
       mountsBelow(spec, view)
@@ -259,16 +267,9 @@ describe('with 2,000 mounts', () => {
     expect(both[0]).to.have.length(2001);
     expect(both[0]).to.deep.equal(both.at(-1));
 
-    const time = (view: typeof statmountView) => {
-      const start = performance.now();
-      for (let i = 0; i < 10; i++)
-        expect(lookup({ path: place.at('g7') }, view)).to.include({ is: 'mount-point' });
-      return performance.now() - start;
-    };
-    if (!isMasked) {
-      time(statmountView);
-      expect(time(statmountView)).to.be.below(time(mountinfoView) / 3);
-    }
+    const found = VIEWS.map((view) => lookup({ path: place.at('g7') }, view));
+    expect(found[0]).to.include({ is: 'mount-point' });
+    expect(found[0]).to.deep.equal(found.at(-1));
 
     using target = openTarget({ path: place.at('g0') });
     expect(unmountTree(target, { lazy: false })).to.have.length(100);

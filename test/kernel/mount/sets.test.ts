@@ -33,6 +33,7 @@ const bind = (source: string, target?: string): Mount => ({ ...tmpfs(target), ty
 
 function behavesAsSet(api: MountApi | undefined): void {
   const operations = operationsOn(kernelHere({ api }));
+  const atRun = () => mountTargets().filter(({ target }) => /^\/run(\/d|\/data)?$/.test(target));
 
   before(function () {
     needRoot(this, 'mounts');
@@ -58,13 +59,15 @@ function behavesAsSet(api: MountApi | undefined): void {
         .map(({ target }) => target)
         .filter((target) => target.startsWith(`${place.path}/`))
         .map((target) => target.slice(place.path.length + 1));
-    const before = readdirSync('/run');
+    const before = atRun();
     try {
       test(place, mounted);
     } finally {
       operations.unmountRecursive({ target: { path: place.at('root') } });
     }
-    expect(readdirSync('/run')).to.deep.equal(before);
+    // What a link out of the root would have led to: others may make something else there meanwhile.
+    for (const name of ['data', 'd']) expect(existsSync(`/run/${name}`), name).to.equal(false);
+    expect(atRun()).to.deep.equal(before);
   }
 
   const mountAll = (place: TemporaryDirectory, mounts: readonly Mount[], createTargets = false) =>

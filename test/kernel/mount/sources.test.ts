@@ -23,7 +23,7 @@ import {
   unmountCommand,
   writeFiles,
 } from '../../support/fixtures.ts';
-import { makeImage, makeTinyImage } from '../../support/images.ts';
+import { expectNoLoops, makeImage, makeTinyImage } from '../../support/images.ts';
 import { needTool } from '../../support/need.ts';
 import { type Bench, describeEngines, failureOf, mountAt, mountsIn, SHIFT_UP } from './engines.ts';
 import { squashfs } from './helpers.ts';
@@ -207,7 +207,7 @@ describeEngines('a source below a root', (bench) => {
         image: mount.source,
         sourceRoots: [{ path: place.at('root') }],
       });
-      expect(loopDevicesOf(mount.source)).to.deep.equal([]);
+      expectNoLoops(mount.source);
     }
   });
 
@@ -227,7 +227,7 @@ describeEngines('a source below a root', (bench) => {
       bytes: 4 * MIB,
     });
     await bench.engine.unmount({ target, image, sourceRoots, remove: 'file' });
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
   });
 
   it('is served by a helper', async function () {
@@ -619,7 +619,7 @@ describeEngines('what has several names', (bench) => {
     for (const [i, name] of names.entries()) {
       await bench.engine.unmount({ target: { path: place.at('more', `${i}`) }, image: name, sourceRoots });
     }
-    expect(loopDevicesOf(image)).to.deep.equal([]);
+    expectNoLoops(image);
     unmountCommand(place.at('bound'));
   });
 

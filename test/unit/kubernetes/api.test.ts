@@ -8,7 +8,7 @@ import { temporaryDirectory } from '../../support/fixtures.ts';
 import { needTool } from '../../support/need.ts';
 import { type ApiServer, apiOf, certificate, refusal, startApiServer, TOKEN } from './api-server.ts';
 
-const GET: ApiRequest = { method: 'GET', path: '/api/v1/namespaces/a/pods/b', timeoutMs: 5_000 };
+const GET: ApiRequest = { method: 'GET', path: '/api/v1/namespaces/a/pods/b', timeoutMs: 60_000 };
 
 describe('a request to the Kubernetes API', () => {
   let server: ApiServer;

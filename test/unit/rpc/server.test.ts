@@ -129,11 +129,13 @@ describe('rpc server', () => {
   });
 
   it('does not wait for a client that is only connected', async () => {
-    const { client, server } = await serveNode(stack, { nodeGetInfo: async () => info }, { graceMs: 30_000 });
+    const { client, server } = await serveNode(
+      stack,
+      { nodeGetInfo: async () => info },
+      { graceMs: 2 ** 30 },
+    );
     await client.nodeGetInfo({});
-    const started = performance.now();
     await server[Symbol.asyncDispose]();
-    expect(performance.now() - started).to.be.lessThan(1000);
   });
 
   it('cuts calls after the grace period, by their signals', async () => {
@@ -143,16 +145,14 @@ describe('rpc server', () => {
       {
         nodeGetInfo: (_request, { signal }) => {
           inside.resolve(signal);
-          return delay(10_000, info, { signal });
+          return delay(600_000, info, { signal });
         },
       },
       { graceMs: 100 },
     );
     const failed = rejection(client.nodeGetInfo({}));
     const signal = await inside.promise;
-    const started = performance.now();
     await server[Symbol.asyncDispose]();
-    expect(performance.now() - started).to.be.within(90, 1000);
     expect(signal.aborted).to.equal(true);
     expect(await failed).to.be.an('error');
     expect(captured.text()).to.contain('cutting calls').and.not.contain('go on after');
@@ -178,8 +178,7 @@ describe('rpc server', () => {
     expect(done).to.equal(true);
   });
 
-  it('gives up on a handler that heeds nothing, and says so', async function () {
-    this.timeout(5000);
+  it('gives up on a handler that heeds nothing, and says so', async () => {
     const inside = Promise.withResolvers<void>();
     const finish = Promise.withResolvers<void>();
     const { client, server, captured } = await serveNode(

@@ -236,7 +236,7 @@ describe('rpc service', () => {
       const { client, captured } = await serve({
         nodePublishVolume: (_request, context) => waiting(reached, context),
       });
-      const failed = rejection(client.nodePublishVolume(publish(), { timeoutMs: 500 }));
+      const failed = rejection(client.nodePublishVolume(publish(), { timeoutMs: 1_500 }));
       const context = await reached.promise;
       expect(await failed).to.include({ code: 'DEADLINE_EXCEEDED' });
       await aborted(context.signal);
@@ -255,7 +255,7 @@ describe('rpc service', () => {
           return {};
         },
       });
-      expect(await rejection(client.nodePublishVolume(publish(), { timeoutMs: 500 }))).to.include({
+      expect(await rejection(client.nodePublishVolume(publish(), { timeoutMs: 1_500 }))).to.include({
         code: 'DEADLINE_EXCEEDED',
       });
       await until(() => captured.calls().length === 1);
@@ -267,8 +267,8 @@ describe('rpc service', () => {
       const { client } = await serve({
         nodePublishVolume: async (_request, context) => record(contexts, context),
       });
-      await client.nodePublishVolume(publish(), { timeoutMs: 700 });
-      await delay(800);
+      await client.nodePublishVolume(publish(), { timeoutMs: 1_500 });
+      await delay(1_600);
       expect(contexts[0]?.signal.aborted).to.equal(false);
     });
   });
@@ -449,7 +449,7 @@ async function waiting(
   context: CallContext,
 ): Promise<NodePublishVolumeResponse> {
   reached.resolve(context);
-  return delay(10_000, {}, { signal: context.signal });
+  return delay(600_000, {}, { signal: context.signal });
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

@@ -17,12 +17,12 @@ describe('a file that leaks', () => {
   leaks('process', () => {
     // An orphan in a session of its own, whose parent has ended.
     const code =
-      "const c = require('child_process').spawn('sleep', ['30'], {detached: true, stdio: 'ignore'}); c.unref(); console.log(c.pid)";
+      "const c = require('child_process').spawn('sleep', ['300'], {detached: true, stdio: 'ignore'}); c.unref(); console.log(c.pid)";
     const orphan = Number(execFileSync(process.execPath, ['-e', code], { encoding: 'utf8' }));
     process.on('exit', () => process.kill(orphan));
   });
   leaks('child', () => {
-    const child = spawn('sleep', ['30'], { stdio: 'ignore' });
+    const child = spawn('sleep', ['300'], { stdio: 'ignore' });
     child.unref();
     process.on('exit', () => child.kill());
   });
