@@ -41,9 +41,10 @@ export function parseMountinfo(text: string): MountInfo[] {
 function parseLine(line: string): MountInfo {
   const fields = line.split(' ');
   const dash = fields.indexOf('-', 6);
-  const [id, parentId, device, root, target, options] = fields;
+  const [id = '', parentId = '', device, root, target, options] = fields;
   const [type, source, superblockOptions = ''] = fields.slice(dash + 1);
-  if (dash === -1 || !device || !root || !target || options === undefined || !type || source === undefined) {
+  const isWhole = device && root && target && options !== undefined && type && source !== undefined;
+  if (dash === -1 || !isWhole || !ID.test(id) || !ID.test(parentId)) {
     throw new Error(`not a line of mountinfo: ${JSON.stringify(line)}`);
   }
   return {
@@ -60,6 +61,9 @@ function parseLine(line: string): MountInfo {
     superblockOptions: superblockOptions.split(',').map(decodeOctal),
   };
 }
+
+/** The kernel's are of 32 bits. */
+const ID = /^\d{1,10}$/;
 
 /** Space, tab, newline, backslash and the like are written as three octal digits. */
 export function decodeOctal(field: string): string {

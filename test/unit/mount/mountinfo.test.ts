@@ -73,6 +73,8 @@ describe('parseMountinfo', () => {
     '1 2 0:5 / /a rw tmpfs none rw',
     '1 2 0:5 / /a rw -',
     '1 2 0:5 / /a rw - tmpfs',
+    'null1 2 0:5 / /a rw - tmpfs none rw',
+    '1  0:5 / /a rw - tmpfs none rw',
   ]) {
     it(`refuses ${JSON.stringify(line)}, naming it`, () => {
       expect(() => parseMountinfo(line)).to.throw(`not a line of mountinfo: ${JSON.stringify(line)}`);
