@@ -28,10 +28,7 @@ interface Problem {
 /** @throws PolicyFileError naming every place that is wrong: `rules[2].roots[0].path (line 14): ...` */
 export function readPolicy(text: string): Policy {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  const [syntax] = document.errors;
-  if (syntax !== undefined) throw new PolicyFileError([`no YAML: ${syntax.message.trimEnd()}`]);
-  const value: unknown = document.toJS();
+  const { document, value } = fromYaml(text, lines);
   const report = (problems: readonly Problem[]): PolicyFileError =>
     new PolicyFileError(problems.map(({ place, message }) => `${where(place)}${message}`));
 
@@ -53,6 +50,19 @@ export function readPolicy(text: string): Policy {
   );
   if (problems.length > 0) throw report(problems);
   return { version: 1, rules: rules.map(toRule) };
+}
+
+/** @throws PolicyFileError */
+function fromYaml(text: string, lineCounter: LineCounter) {
+  try {
+    const document = parseDocument(text, { lineCounter });
+    const [syntax] = document.errors;
+    if (syntax !== undefined) throw syntax;
+    // Aliases are looked up here: one may have no anchor, or many may make much of little text.
+    return { document, value: document.toJS() as unknown };
+  } catch (error) {
+    throw new PolicyFileError([`no YAML: ${error instanceof Error ? error.message.trimEnd() : error}`]);
+  }
 }
 
 function toRule({ name, readOnlyViewsOnly, idmap, sizeLimit, size, ...rule }: ParsedRule, i: number): Rule {

@@ -39,6 +39,8 @@ const pattern = z.string().transform(toPattern);
 
 function toPattern(text: string, context: z.RefinementCtx): Pattern {
   try {
+    // By itself first: a parenthesis that ends the group would let parts of a value do.
+    new RegExp(text);
     return { text, regex: new RegExp(`^(?:${text})$`) };
   } catch (error) {
     return refuse(context, error instanceof Error ? error.message : String(error));

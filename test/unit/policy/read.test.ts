@@ -72,6 +72,18 @@ rules:
     ['nothing', '', /^the file.*expected object/],
     ['no YAML', 'rules: [', /^no YAML: .*line 1/s],
     ['two documents', 'version: 1\nrules: []\n---\nversion: 1', /^no YAML: /],
+    ['an alias of nothing', 'version: 1\nrules: *none', /^no YAML: .*Unresolved alias/],
+    [
+      'much from little text',
+      ['a: &a [1, 1]', ...'bcdefghij']
+        .map((line, i, all) => {
+          const before = all[i - 1]?.at(0);
+          return i === 0 ? line : `${line}: &${line} [${`*${before},`.repeat(10)}]`;
+        })
+        .join('\n'),
+      /^no YAML: Excessive alias count/,
+    ],
+    ['more brackets than can be read', '['.repeat(10_000), /^no YAML: /],
     ['a key twice', 'version: 1\nversion: 1\nrules: []', /^no YAML: .*unique/],
     ['no version', 'rules: []', /^version: /],
     ['another version', 'version: 2\nrules: []', /^version \(line 1\): 2: expected 1/],
@@ -130,6 +142,11 @@ rules:
       'a pattern that is none',
       rule('    options: { nfs: { vers: "4(" } }'),
       /^rules\[0\]\.options\.nfs\.vers.*(Unterminated|Invalid)/,
+    ],
+    [
+      'a pattern that leaves the whole',
+      rule('    options: { nfs: { vers: "4)|(.*" } }'),
+      /^rules\[0\]\.options\.nfs\.vers.*Unmatched/,
     ],
     [
       'an option that is false',
