@@ -144,12 +144,12 @@ function servicesOf(plugin: Plugin, onRegistered: (runtime: string) => void) {
   let pods: PodSandbox[] = [];
   let containers: Container[] = [];
   const configure: Method = async (payload) => {
-    const { runtimeName, runtimeVersion } = ConfigureRequest.decode(payload);
+    const { runtimeName, runtimeVersion } = decoded(ConfigureRequest, payload);
     runtime = `${runtimeName} ${runtimeVersion}`;
     return ConfigureResponse.encode({ events: EVENTS }).finish();
   };
   const synchronize: Method = async (payload) => {
-    const part = SynchronizeRequest.decode(payload);
+    const part = decoded(SynchronizeRequest, payload);
     pods = [...pods, ...part.pods];
     containers = [...containers, ...part.containers];
     if (!part.more) {
@@ -164,18 +164,18 @@ function servicesOf(plugin: Plugin, onRegistered: (runtime: string) => void) {
     return SynchronizeResponse.encode({ more: part.more }).finish();
   };
   const runPodSandbox: Method = async (payload, call) => {
-    const { pod } = RunPodSandboxRequest.decode(payload);
+    const { pod } = decoded(RunPodSandboxRequest, payload);
     if (pod !== undefined) await inTime(plugin.runPodSandbox(pod), call.timeoutMs);
     return EMPTY;
   };
   const createContainer: Method = async (payload, call) => {
-    const { pod, container } = CreateContainerRequest.decode(payload);
+    const { pod, container } = decoded(CreateContainerRequest, payload);
     if (pod === undefined || container === undefined) return EMPTY;
     const mounts = await inTime(plugin.createContainer(pod, container), call.timeoutMs);
     return mounts.length === 0 ? EMPTY : replacing(mounts);
   };
   const stateChange: Method = async (payload, call) => {
-    const { event, pod } = StateChangeEvent.decode(payload);
+    const { event, pod } = decoded(StateChangeEvent, payload);
     if (event === Event.RUN_POD_SANDBOX && pod !== undefined) {
       await inTime(plugin.runPodSandbox(pod), call.timeoutMs);
     }
@@ -190,6 +190,16 @@ function servicesOf(plugin: Plugin, onRegistered: (runtime: string) => void) {
     Shutdown: async () => EMPTY,
   };
   return new Map([[`${PACKAGE}.Plugin`, new Map<string, Method>(Object.entries(methods))]]);
+}
+
+/** @throws StatusError */
+function decoded<T>(type: { decode(bytes: Uint8Array): T }, payload: Uint8Array): T {
+  try {
+    return type.decode(payload);
+  } catch (cause) {
+    const message = `a request that cannot be read: ${cause instanceof Error ? cause.message : cause}`;
+    throw new StatusError({ code: 'INVALID_ARGUMENT', message, cause });
+  }
 }
 
 /** Every response of which nothing is said. */

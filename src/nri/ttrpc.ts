@@ -7,7 +7,7 @@
 //   byte 9      flags, of streams
 //
 //   what comes                          is answered
-//   a request of a known method         by its handler: the payload, or UNKNOWN with the error's message
+//   a request of a known method         by its handler: the payload, or a StatusError; UNKNOWN for any other error
 //   of an unknown service or method     UNIMPLEMENTED
 //   that cannot be read; a bad number   INVALID_ARGUMENT
 //   a message of an unknown type        not at all: it is of a later version

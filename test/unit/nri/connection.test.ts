@@ -156,7 +156,7 @@ describe('a connection to the runtime', () => {
       code: 12,
       message: 'method UpdateContainer',
     });
-    expect((await answerTo(plugin, 'CreateContainer', Buffer.from([0xff]))).status?.code).to.equal(2);
+    expect((await answerTo(plugin, 'CreateContainer', Buffer.from([0xff]))).status?.code).to.equal(3);
     expect(told.pods).to.deep.equal([]);
   });
 
