@@ -15,6 +15,7 @@ import {
 } from '@grpc/grpc-js';
 import type { Logger } from '../observe/logger.ts';
 import { socketPathProblem } from './endpoint.ts';
+import { withUnreadable } from './service.ts';
 
 export interface Service {
   readonly definition: ServiceDefinition;
@@ -57,7 +58,7 @@ export async function serveUnix({
   const running = new Set<Promise<unknown>>();
   const server = new Server({ 'grpc.enable_channelz': 0 });
   for (const { definition, implementation } of services) {
-    server.addService(definition, tracked(implementation, running, log));
+    server.addService(withUnreadable(definition), tracked(implementation, running, log));
   }
   const connections = server.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = createServer((socket) => connections.injectConnection(socket));

@@ -51,6 +51,32 @@ export interface ServiceOptions {
   readonly observe?: (observation: Observation) => void;
 }
 
+/** In place of a request whose bytes could not be decoded. */
+class UnreadableRequest {
+  readonly error: unknown;
+  constructor(error: unknown) {
+    this.error = error;
+  }
+}
+
+/**
+ * The same methods, but that bytes which are no request reach the implementation, which answers INVALID_ARGUMENT and has a
+ * line in the log for it. grpc-js would answer INTERNAL, and say nothing.
+ */
+export function withUnreadable<Definition extends ServiceDefinition>(definition: Definition): Definition {
+  const methods = Object.entries<Method>(definition).map(([name, method]) => {
+    const requestDeserialize = (bytes: Buffer): unknown => {
+      try {
+        return method.requestDeserialize(bytes);
+      } catch (error) {
+        return new UnreadableRequest(error);
+      }
+    };
+    return [name, { ...method, requestDeserialize }];
+  });
+  return Object.fromEntries(methods) as Definition;
+}
+
 /**
  * The functions given back return a promise that settles when the handler has: a server that stops waits
  * for these, since a handler goes on after its caller left.
@@ -85,7 +111,8 @@ async function answer(
   callback: Callback,
 ): Promise<void> {
   const started = performance.now();
-  const scrub = scrubber(secretTexts(method.path, call.request));
+  const { request, handle } = readable(method, handler, call.request);
+  const scrub = scrubber(secretTexts(method.path, request));
   using open = openContext({
     method: method.path,
     deadline: Number(call.getDeadline()),
@@ -95,14 +122,14 @@ async function answer(
   call.on('cancelled', open.cancel);
   if (call.cancelled) open.cancel();
 
-  context.log.debug('rpc request', { request: redactRequest(method.path, call.request) });
-  const outcome = await attempt(method, handler, options, call.request, context);
+  context.log.debug('rpc request', { request: redactRequest(method.path, request) });
+  const outcome = await attempt(method, handle, options, request, context);
   call.off('cancelled', open.cancel);
 
   const seconds = (performance.now() - started) / 1000;
   const status = outcome.failed === undefined ? undefined : scrubbed(outcome.failed.status, scrub);
   const code = status?.code ?? 'OK';
-  report(context, call.request, { code, status, seconds, thrown: outcome.failed?.thrown });
+  report(context, request, { code, status, seconds, thrown: outcome.failed?.thrown });
   try {
     options.observe?.({ method: method.path, code, seconds });
   } catch (error) {
@@ -111,6 +138,19 @@ async function answer(
 
   if (status === undefined) callback(null, outcome.response);
   else callback({ code: Code[status.code], details: forWire(status.message) });
+}
+
+/** Of one that cannot be read, nothing is known. */
+function readable(
+  method: Method,
+  handler: Handler | undefined,
+  request: unknown,
+): { readonly request: unknown; readonly handle: Handler | undefined } {
+  if (!(request instanceof UnreadableRequest)) return { request, handle: handler };
+  const { error } = request;
+  const message = `the request cannot be read: ${error instanceof Error ? error.message : error}`;
+  const handle = () => Promise.reject(new StatusError({ code: 'INVALID_ARGUMENT', message, cause: error }));
+  return { request: method.requestDeserialize(Buffer.alloc(0)), handle };
 }
 
 type Outcome =
@@ -165,10 +205,14 @@ function report(context: CallContext, request: unknown, { code, status, seconds,
   }
   fields.error = status.message;
   // Nobody foresaw it: where it came from is worth the space.
-  const unforeseen = code === 'INTERNAL' || code === 'UNKNOWN';
+  const unforeseen = code === 'INTERNAL' || code === 'UNKNOWN' || isDefect(thrown);
   if (unforeseen && thrown instanceof Error && !(thrown instanceof StatusError)) fields.stack = thrown.stack;
   context.log[unforeseen ? 'error' : 'warn']('rpc', fields);
 }
+
+/** What the language itself throws; the table of a service may have given it any code. */
+const isDefect = (thrown: unknown): boolean =>
+  [TypeError, RangeError, ReferenceError, SyntaxError].some((one) => thrown instanceof one);
 
 /** What the call was about. Requests have at most one path of each name; stats and expand call it volumePath. */
 function subject(request: unknown): LogFields {

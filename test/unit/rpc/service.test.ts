@@ -2,11 +2,13 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
+import { connect } from '../../../src/rpc/client.ts';
 import type { CallContext } from '../../../src/rpc/context.ts';
 import {
   NodeGetCapabilitiesRequest,
   NodePublishVolumeRequest,
   type NodePublishVolumeResponse,
+  NodeService,
   NodeStageVolumeRequest,
   VolumeCapability,
 } from '../../../src/rpc/generated/csi.ts';
@@ -134,6 +136,31 @@ describe('rpc service', () => {
         code: 'ABORTED',
         message: 'mapped: Error: busy',
       });
+    });
+
+    it('logs where a defect came from, whatever code that function gives it', async () => {
+      const { client, captured } = await serve(
+        { nodeGetInfo: async () => (undefined as unknown as { nodeId: string }).nodeId as never },
+        { toStatus: (error) => new StatusError({ code: 'UNAVAILABLE', message: String(error) }) },
+      );
+      expect(await rejection(client.nodeGetInfo({}))).to.include({ code: 'UNAVAILABLE' });
+      const [line] = captured.calls();
+      expect(line).to.include({ level: 'error', code: 'UNAVAILABLE' });
+      expect(line?.stack).to.match(/^TypeError: .*\n +at /);
+    });
+
+    it('answers INVALID_ARGUMENT for bytes that are no request, and logs that too', async () => {
+      const { socket, captured } = await serve({ nodeGetInfo: async () => expect.fail('it is called') });
+      // A field that says it has 100 bytes, and does not.
+      const requestSerialize = () => Buffer.from([0x0a, 100, 1]);
+      using client = connect({ nodeGetInfo: { ...NodeService.nodeGetInfo, requestSerialize } }, socket);
+      const error = await rejection(client.nodeGetInfo({}));
+      expect(error).to.include({ code: 'INVALID_ARGUMENT' });
+      expect(error)
+        .to.have.property('message')
+        .that.matches(/^the request cannot be read: /);
+      const [line] = captured.calls();
+      expect(line).to.include({ level: 'warn', code: 'INVALID_ARGUMENT' });
     });
 
     it('still answers when that function fails', async () => {
