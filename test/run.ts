@@ -15,7 +15,7 @@ const ROOT = join(import.meta.dirname, '..');
 const MOCHA = [process.execPath, join(ROOT, 'node_modules/mocha/bin/mocha.js'), '--reporter', 'dot'];
 
 /** How many files of a directory share a job. Those whose jobs last longest come first, so that none is late. */
-const SUITE = { sanity: 1, chart: 2, kernel: 4, e2e: 7, unit: 30 };
+const SUITE = { sanity: 1, chart: 2, kernel: 4, e2e: 7, fuzz: 10, unit: 30 };
 
 /** What is masked, each by itself. What cannot be done without is skipped; the rest must go another way, and work. */
 const MASKED = ['open_tree', 'move_mount', 'fsopen', 'mount_setattr', 'openat2', 'statmount'];

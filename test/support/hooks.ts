@@ -10,7 +10,7 @@ import { isolate, removeOwnDirectory } from './isolation.ts';
 import { descendants, newSince, type Snapshot, takeSnapshot } from './leaks.ts';
 import { skipped } from './need.ts';
 import { isOnHost } from './on-host.ts';
-import { accountOf, takeReportFile, writeReport } from './report.ts';
+import { accountOf, takeReportFile, tried, writeReport } from './report.ts';
 
 isolate();
 process.on('exit', removeOwnDirectory);
@@ -90,7 +90,7 @@ function textOf(error: unknown): string {
 /** After the reporter's last word. */
 export function mochaGlobalTeardown(this: Mocha.Runner): void {
   const { passes: passed = 0, failures: failed = 0 } = this.stats ?? {};
-  const report = { passed, failed, skipped: pending.length, failures };
+  const report = { passed, failed, skipped: pending.length, cases: tried.cases, failures };
   const unexplained = pending.filter((title) => !skipped.some((skip) => title.startsWith(skip.title)));
   const lines = [
     ...skipped.map(({ title, reason }) => `skipped: ${title}: ${reason}`),

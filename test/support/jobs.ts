@@ -31,7 +31,7 @@ export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Rep
   } finally {
     rmSync(directory, { recursive: true });
   }
-  return reports.reduce(sum, { passed: 0, failed: 0, skipped: 0, failures: [] });
+  return reports.reduce(sum, { passed: 0, failed: 0, skipped: 0, cases: 0, failures: [] });
 }
 
 async function run({ title, command }: Job, place: string): Promise<Report> {
@@ -42,8 +42,8 @@ async function run({ title, command }: Job, place: string): Promise<Report> {
   const report = readReport(reportOf(place));
   if (report !== undefined && (outcome === 0 || report.failed > 0)) return named(report, title);
   const why = report === undefined ? `ended with ${outcome}, without a report` : `ended with ${outcome}`;
-  const { passed, skipped } = report ?? { passed: 0, skipped: 0 };
-  return { passed, skipped, failed: 1, failures: [`${title}: ${why}`] };
+  const { passed, skipped, cases } = report ?? { passed: 0, skipped: 0, cases: 0 };
+  return { passed, skipped, cases, failed: 1, failures: [`${title}: ${why}`] };
 }
 
 const outputOf = (place: string): string => `${place}.output`;
@@ -74,5 +74,6 @@ const sum = (a: Report, b: Report): Report => ({
   passed: a.passed + b.passed,
   failed: a.failed + b.failed,
   skipped: a.skipped + b.skipped,
+  cases: a.cases + b.cases,
   failures: [...a.failures, ...b.failures],
 });

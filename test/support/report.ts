@@ -5,9 +5,14 @@ export interface Report {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  /** Of properties, in all. */
+  readonly cases: number;
   /** What failed, and why, a paragraph each. */
   readonly failures: readonly string[];
 }
+
+/** What cases.ts counts: it is loaded after this process has begun for good. */
+export const tried = { cases: 0 };
 
 const VARIABLE = 'TEST_REPORT';
 

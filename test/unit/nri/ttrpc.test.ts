@@ -11,6 +11,7 @@ import {
 } from '../../../src/nri/ttrpc.ts';
 import { Request, Response } from '../../../src/rpc/generated/ttrpc.ts';
 import { StatusError } from '../../../src/rpc/status.ts';
+import { cases } from '../../support/cases.ts';
 import { bytes, FROM_PLUGIN, FROM_RUNTIME } from './captured.ts';
 
 const METHODS: Record<string, Method> = {
@@ -113,7 +114,7 @@ describe('a ttrpc server', () => {
       fc.asyncProperty(fc.array(message), async (list) => {
         for (const answer of await answersTo(...list)) expect(answer).to.match(/^\d+: (3|12) /);
       }),
-      { numRuns: 50 },
+      { numRuns: cases(50) },
     );
   });
 });

@@ -8,6 +8,7 @@ import { FORBIDDEN_NAMES, forbidden } from '../../../src/policy/forbidden-option
 import { type Policy, PolicyError } from '../../../src/policy/policy.ts';
 import { readPolicy } from '../../../src/policy/read.ts';
 import type { PartVolume } from '../../../src/volume/volume.ts';
+import { cases } from '../../support/cases.ts';
 import { bind, filesystem, fuse, image, NO_FACTS, overlay, STAGED, tmpfs } from './volumes.ts';
 
 const COMMON = [
@@ -250,7 +251,7 @@ describe('the options that a volume may carry', () => {
           });
           if (text !== 'bind') expect(bound).to.equal(undefined);
         }),
-        { numRuns: 3_000 },
+        { numRuns: cases(3_000) },
       );
     });
 

@@ -6,6 +6,7 @@ import { authorize } from '../../../src/policy/authorize.ts';
 import { PolicyError, type Root } from '../../../src/policy/policy.ts';
 import { bindingsOf, isWithin, matchRoot, mayContain, plainPath } from '../../../src/policy/roots.ts';
 import type { PartVolume, PodInfo, Volume } from '../../../src/volume/volume.ts';
+import { cases } from '../../support/cases.ts';
 import { bind, filesystem, fuse, image, mounts, NO_FACTS, overlay, POD, policyOf, tmpfs } from './volumes.ts';
 
 const rootAt = (at: string): Root => ({
@@ -247,7 +248,7 @@ devices: true`,
           expect(found?.writes || !writes, `${text} is written`).to.equal(true);
         }
       }),
-      { numRuns: 5_000 },
+      { numRuns: cases(5_000) },
     );
     expect(granted, 'sources that were granted, of all that were tried').to.be.greaterThan(100);
   });

@@ -6,6 +6,7 @@ import * as csi from '../../../src/rpc/generated/csi.ts';
 import { messages, requestTypes } from '../../../src/rpc/generated/secrets.ts';
 import { redact, redactRequest, secretTexts, stripped } from '../../../src/rpc/redact.ts';
 import { scrubber } from '../../../src/rpc/scrub.ts';
+import { cases } from '../../support/cases.ts';
 
 const publish = '/csi.v1.Node/NodePublishVolume';
 const tokens = 'csi.storage.k8s.io/serviceAccount.tokens';
@@ -72,7 +73,7 @@ describe('redaction', () => {
         const text = JSON.stringify(redactRequest(path, request));
         expect(text).to.not.contain(marker);
       }),
-      { numRuns: 500 },
+      { numRuns: cases(500) },
     );
   });
 

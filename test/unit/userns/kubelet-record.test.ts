@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { parsePodRecord } from '../../../src/userns/kubelet-record.ts';
 import { formatKernelMap, parseKernelMap } from '../../../src/userns/mapping.ts';
+import { cases } from '../../support/cases.ts';
 
 const UNIT = 65_536;
 /** The host ids from 0 on, in units. */
@@ -139,7 +140,7 @@ describe('parsePodRecord', () => {
         expect(JSON.parse(garbage)).to.deep.equal(JSON.parse(recordOf(host, size)));
         expect(host).to.be.within(size, 2 ** 32 - 1 - size);
       }),
-      { numRuns: 2000 },
+      { numRuns: cases(2000) },
     );
   });
 

@@ -9,6 +9,7 @@ import {
   parseIdMapping,
   shownId,
 } from '../../../src/userns/mapping.ts';
+import { cases } from '../../support/cases.ts';
 import { longestMapping } from './mappings.ts';
 
 const LAST = 2 ** 32 - 2;
@@ -117,7 +118,7 @@ describe('ID mappings', () => {
         if (overlaps(extents)) expect(read).to.throw(MappingError, 'overlap');
         else expect(read()).to.deep.equal(extents);
       }),
-      { numRuns: 1000 },
+      { numRuns: cases(1000) },
     );
   });
 

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { type Capability, readVolumeContext, type VolumeContext } from '../../../src/volume/context.ts';
 import { VolumeError } from '../../../src/volume/errors.ts';
 import { KEYS } from '../../../src/volume/keys.ts';
+import { cases } from '../../support/cases.ts';
 import { INLINE, MAPPING } from './volumes.ts';
 
 const POD = {
@@ -291,7 +292,7 @@ describe('readVolumeContext', () => {
           expect(error).to.be.instanceOf(VolumeError);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: cases(500) },
     );
   });
 });
