@@ -25,7 +25,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN --mount=type=secret,id=ca \
     [ ! -s /run/secrets/ca ] || export NODE_EXTRA_CA_CERTS=/run/secrets/ca; \
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-COPY scripts/build.ts scripts/bundle.ts scripts/
+COPY scripts/build.ts scripts/bundle.ts scripts/shipped.ts scripts/
 COPY src/ src/
 # By the Node that goes into the image, whichever npm ran on.
 RUN node_modules/node-linux-*/bin/node scripts/build.ts

@@ -26,7 +26,8 @@ export async function bundle({ write }: BundleOptions): Promise<BuildResult<{ me
     platform: 'node',
     target: 'node24',
     format: 'esm',
-    external: ['koffi'],
+    // `debug` colours what it prints if supports-color happens to be there, as it is in development.
+    external: ['koffi', 'supports-color'],
     plugins: [onlyWhatIsUsed('@kubernetes/client-node')],
     define: { BUNDLED_VERSION: JSON.stringify(version) },
     // CommonJS packages inside the bundle ask for Node's own modules through `require`.

@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { CHART_FILES, generateChart } from './generate/chart.ts';
+import { generateLicences, LICENCES_PAGE } from './generate/licences.ts';
 import { generateReference, REFERENCE_PAGES } from './generate/reference.ts';
 import { generateRpc } from './generate/rpc.ts';
 
@@ -14,7 +15,7 @@ interface Generator {
   readonly name: string;
   /** Relative to the root. In a folder that is listed, a file that `make` does not give is stale. */
   readonly outputs: readonly string[];
-  /** Path relative to the root -> text. Must depend on files of the tree alone: no dates, no versions. */
+  /** Path relative to the root -> text. Must depend on files of the tree alone: no dates, no versions but the lockfile's. */
   make(): Promise<Map<string, string>>;
 }
 
@@ -35,6 +36,11 @@ const generators: readonly Generator[] = [
     name: 'chart',
     outputs: CHART_FILES,
     make: () => generateChart(root),
+  },
+  {
+    name: 'licences',
+    outputs: [LICENCES_PAGE],
+    make: () => generateLicences(root),
   },
 ];
 
