@@ -42,6 +42,10 @@ test-image: deps ## Build the image, and try what is in it (root); variables as 
 	$(MAKE) --no-print-directory image ARCHIVE=$(CURDIR)/dist/image.tar
 	IMAGE_ARCHIVE=$(CURDIR)/dist/image.tar npm run --silent test:image
 
+.PHONY: sbom
+sbom: deps ## What the image is made of, as CycloneDX: dist/sbom.cdx.json; with IMAGE_ARCHIVE= its Debian packages too
+	IMAGE_ARCHIVE='$(IMAGE_ARCHIVE)' npm run --silent sbom
+
 .PHONY: bench
 bench: deps tools ## Measure, beside a peer in the same run
 	npm run --silent bench
@@ -49,6 +53,12 @@ bench: deps tools ## Measure, beside a peer in the same run
 .PHONY: clean
 clean: ## Remove what was installed and built
 	rm -rf node_modules dist coverage .tools
+
+##@ Other kernels
+.PHONY: test-kernel
+test-kernel: deps ## KERNEL=6.1 or 6.12: the root suite on that kernel in qemu; FILES=, LIMIT= and more: test/old-kernels/run.ts (root)
+	KERNEL='$(KERNEL)' FILES='$(FILES)' COMMAND='$(COMMAND)' PROCESSORS='$(PROCESSORS)' MEMORY='$(MEMORY)' LIMIT='$(LIMIT)' \
+	  ACCELERATOR='$(ACCELERATOR)' npm run --silent test:old-kernel
 
 ##@ A real node
 .PHONY: cluster

@@ -2,6 +2,7 @@
 // for something, and one after another they would take a quarter of an hour.
 //
 //   suite    all test files, some in each job                      `npm test`
+//   root     those of kernel/ and e2e/, or of TEST_FILES           `make test-kernel`, on an older kernel
 //   masked   the engine's files, as on kernels that lack a call    `npm run test:enosys`
 //
 // Every failure is told again at the end, and the last line is the account of all jobs. For one file there is mocha.
@@ -42,16 +43,29 @@ const MASKED_FILES = [
   'userns-locked',
 ].map((name) => `test/kernel/mount/${name}.test.ts`);
 
-const JOBS: Readonly<Record<string, () => Job[]>> = { suite, masked };
+const JOBS: Readonly<Record<string, () => Job[]>> = { suite, root, masked };
 
 function suite(): Job[] {
-  return Object.entries(SUITE).flatMap(([directory, most]) => {
-    const files = globSync(`test/${directory}/**/*.test.ts`, { cwd: ROOT }).toSorted();
-    const jobs = Math.ceil(files.length / most);
-    return Array.from({ length: jobs }, (_, job) => {
-      const some = files.filter((_, i) => Math.floor(i / most) === job);
-      return { title: `${directory} ${job + 1}/${jobs}`, command: [...MOCHA, ...some] };
-    });
+  return Object.entries(SUITE).flatMap(([directory, most]) =>
+    jobsOf(directory, [`test/${directory}/**/*.test.ts`], most),
+  );
+}
+
+/** Few files in each, as each is long there and shows what it printed when it has ended. */
+function root(): Job[] {
+  const globs = (process.env.TEST_FILES || 'test/kernel/**/*.test.ts,test/e2e/**/*.test.ts').split(',');
+  return jobsOf('root', globs, 2).map(({ title, command }) => ({
+    ...{ title, command },
+    beginning: command.slice(MOCHA.length).join(' '),
+  }));
+}
+
+function jobsOf(title: string, globs: readonly string[], most: number): Job[] {
+  const files = globs.flatMap((glob) => globSync(glob, { cwd: ROOT }).toSorted());
+  const jobs = Math.ceil(files.length / most);
+  return Array.from({ length: jobs }, (_, job) => {
+    const some = files.filter((_, i) => Math.floor(i / most) === job);
+    return { title: `${title} ${job + 1}/${jobs}`, command: [...MOCHA, ...some] };
   });
 }
 

@@ -7,8 +7,9 @@ import { expect } from 'chai';
 import { connect } from '../../src/rpc/client.ts';
 import { NodeService } from '../../src/rpc/generated/csi.ts';
 import { eventually, mountPlace, type TemporaryDirectory } from '../support/fixtures.ts';
+import { goProgram } from '../support/go-tool.ts';
 import { registerAt } from '../support/kubelet-registration.ts';
-import { needRoot, needTool } from '../support/need.ts';
+import { needRoot } from '../support/need.ts';
 import { flagsOf, type Served, serve, sharedKubelet } from './serve.ts';
 
 interface Registering extends AsyncDisposable {
@@ -92,16 +93,13 @@ describe('the plugin registers with kubelet', () => {
 
   it("by kubelet's own client", async function () {
     this.timeout('10m'); // The first run downloads kubelet's module and compiles it.
-    needTool(this, 'go', "kubelet's client is in Go");
+    const program = await goProgram(this, 'kubelet-registration');
     using place = mountPlace();
     using _kubelet = sharedKubelet(place.path);
     await using plugin = await startIn(place);
     await eventually('the socket is there', () => existsSync(plugin.socket));
     const register = async (problem: string) => {
-      const { stdout } = await promisify(execFile)('go', ['run', '.', plugin.socket, problem], {
-        cwd: join(import.meta.dirname, '../peer/kubelet-registration'),
-        env: { ...process.env, CGO_ENABLED: '0' },
-      });
+      const { stdout } = await promisify(execFile)(program, [plugin.socket, problem]);
       return JSON.parse(stdout);
     };
     expect(await register('')).to.deep.equal({

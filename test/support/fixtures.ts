@@ -18,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isOurs, mountTargets, TEMPORARY_PREFIX } from './leaks.ts';
+import { scaled } from './time-scale.ts';
 
 export interface TemporaryDirectory extends Disposable {
   readonly path: string;
@@ -183,7 +184,7 @@ const PATIENCE_MS = 60_000;
 
 /** Waits until it is so. */
 export async function eventually(what: string, isSo: () => boolean): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS;
+  const deadline = performance.now() + scaled(PATIENCE_MS);
   while (!isSo()) {
     if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
     await sleep(10);

@@ -4,10 +4,11 @@
 //   goProgram   ours, in test/peer, that stands on modules of others
 
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
-import { needTool } from './need.ts';
+import { hasTool, needTool } from './need.ts';
 
 export interface GoTool {
   /** The import path of the command; its last part is the name of the program. */
@@ -20,29 +21,45 @@ export interface GoTool {
 /** The path of the program. Skips the test or hook where neither it nor Go is there. */
 export async function goTool(context: Mocha.Context, tool: GoTool): Promise<string> {
   const { module, version, cgo = false } = tool;
+  if (!(await isBuilt(tool))) {
+    needTool(context, 'go', `${module}@${version} has to be built`);
+    if (cgo) needTool(context, 'cc', `${module}@${version} has to be built`);
+  }
+  return buildGoTool(tool);
+}
+
+/** The same outside of tests. */
+export async function buildGoTool(tool: GoTool): Promise<string> {
+  const { module, version, cgo = false } = tool;
   const name = basename(module);
   const path = join(directory, name);
-  const marker = `${path}.version`;
   const wanted = `${module}@${version}`;
-  if ((await textOf(marker)) === wanted) return path;
+  if (await isBuilt(tool)) return path;
 
-  needTool(context, 'go', `${wanted} has to be built`);
-  if (cgo) needTool(context, 'cc', `${wanted} has to be built`);
   console.log(`installing ${wanted} into .tools/bin`);
   await builtAside(name, async (building) => {
     const env = { ...process.env, GOBIN: building, CGO_ENABLED: cgo ? '1' : '0' };
     await run('go', ['install', wanted], { env });
   });
-  await writeFile(marker, wanted);
+  await writeFile(markerOf(path), wanted);
   return path;
 }
 
-/** A program of test/peer, built by the machine's own Go, which is quick where nothing has changed. Its path. */
+const isBuilt = async ({ module, version }: GoTool): Promise<boolean> =>
+  (await textOf(markerOf(join(directory, basename(module))))) === `${module}@${version}`;
+
+const markerOf = (path: string): string => `${path}.version`;
+
+/**
+ * A program of test/peer, built by the machine's own Go, which is quick where nothing has changed; without Go the one that
+ * is there already, as on the machines of test/old-kernels. Its path.
+ */
 export async function goProgram(
   context: Mocha.Context,
   name: string,
   tags: readonly string[] = [],
 ): Promise<string> {
+  if (!hasTool('go') && existsSync(join(directory, name))) return join(directory, name);
   needTool(context, 'go', `test/peer/${name} has to be built`);
   return buildGoProgram(name, tags);
 }

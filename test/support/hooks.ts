@@ -4,6 +4,7 @@
 import { writeSync } from 'node:fs';
 import { relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import Mocha from 'mocha';
 import { int, long, nothing, syscall } from '../../src/sys/bind.ts';
 import { leftMounted, removeLeftovers } from './fixtures.ts';
 import { isolate, removeOwnDirectory } from './isolation.ts';
@@ -11,16 +12,18 @@ import { descendants, newSince, type Snapshot, takeSnapshot } from './leaks.ts';
 import { skipped } from './need.ts';
 import { isOnHost } from './on-host.ts';
 import { accountOf, takeReportFile, tried, writeReport } from './report.ts';
+import { scaled, scaleTimeouts } from './time-scale.ts';
 
 isolate();
 process.on('exit', removeOwnDirectory);
+scaleTimeouts(Mocha.Runnable.prototype);
 
 const PR_SET_CHILD_SUBREAPER = 36;
 /** What was closed or killed may take a moment to be gone; who leaves something on purpose need not wait for it. */
-const SETTLE_MS = Number(process.env.TEST_SETTLE_MS ?? 15_000);
+const SETTLE_MS = scaled(Number(process.env.TEST_SETTLE_MS ?? 15_000));
 const POLL_MS = 25;
 /** How long open handles may keep the process after the last test. */
-const END_MS = 30_000;
+const END_MS = scaled(30_000);
 
 let known: Snapshot;
 /** What single tests left and was taken away after them. */

@@ -5,15 +5,18 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { environmentFor, type Report, readReport } from './report.ts';
+import { scaled } from './time-scale.ts';
 
 export interface Job {
   readonly title: string;
   /** A program and its arguments, which end in a run of mocha with hooks.ts. */
   readonly command: readonly string[];
+  /** Told when the job begins: for whoever watches one that lasts minutes. */
+  readonly beginning?: string;
 }
 
 /** Whoever waits for the tests wants to know which of them does not end. */
-const LONGEST_MS = 30 * 60_000;
+const LONGEST_MS = scaled(30 * 60_000);
 
 /** @returns the sum of the reports; a job that gave none, or ended badly without a failure in it, counts as a failure */
 export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Report> {
@@ -34,8 +37,9 @@ export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Rep
   return reports.reduce(sum, { passed: 0, failed: 0, skipped: 0, cases: 0, failures: [] });
 }
 
-async function run({ title, command }: Job, place: string): Promise<Report> {
+async function run({ title, command, beginning }: Job, place: string): Promise<Report> {
   const started = performance.now();
+  if (beginning !== undefined) process.stdout.write(`\n-- ${title} begins: ${beginning}\n`);
   const outcome = await outcomeOf(command, place);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   process.stdout.write(`\n== ${title} (${seconds} s)\n${readFileSync(outputOf(place), 'utf8')}`);

@@ -15,7 +15,7 @@ export const skipped: Skipped[] = [];
 
 /** Skips the test or hook unless the program is on PATH. To be called with mocha's `this`. */
 export function needTool(context: Mocha.Context, tool: string, why: string): void {
-  if (!onPath(tool)) miss(context, `no '${tool}' on PATH: ${why}`);
+  if (!hasTool(tool)) miss(context, `no '${tool}' on PATH: ${why}`);
 }
 
 /** Skips the test or hook unless it runs as root. */
@@ -83,7 +83,7 @@ function titleOf(test: Mocha.Runnable | undefined): string {
   return (suite ?? test).fullTitle();
 }
 
-function onPath(tool: string): boolean {
+export function hasTool(tool: string): boolean {
   return (process.env.PATH ?? '').split(delimiter).some((folder) => {
     try {
       accessSync(join(folder, tool), constants.X_OK);
