@@ -26,7 +26,7 @@ export async function bind({ containerd, limit, rounds, directory }: Session): P
         round: async () => (await containerd.ask('command', 'bind', source, target, 'rbind', 'ro'))[0],
       },
     ],
-    { rounds: rounds(300), warmUp: 50 },
+    { rounds: rounds(300), warmUp: 200 },
   );
   if (!ours || !child || !command) throw new Error('nothing was measured');
   return [{ goal: 'bind', ours, peer, limit: bare, beside: [child, command] }];

@@ -11,7 +11,7 @@ import { runAlone, type Session } from './session.ts';
 
 const FEW = 50;
 const MANY = 5_000;
-const CYCLES = 20;
+const CYCLES = 10;
 /** The kernel frees mounts that were taken away a moment later. */
 const SETTLE_MS = 200;
 

@@ -32,7 +32,7 @@ export async function image({ containerd, limit, rounds, directory }: Session): 
         round: async () => (await containerd.ask('command', 'ext4', file, target, 'loop'))[0],
       },
     ],
-    { rounds: rounds(100), warmUp: 5 },
+    { rounds: rounds(100), warmUp: 10 },
   );
   if (!ours || !command) throw new Error('nothing was measured');
   return [{ goal: 'image', ours, peer, limit: bare, beside: [command] }];

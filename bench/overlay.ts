@@ -81,7 +81,7 @@ async function one(
       },
       { name: 'bare system calls', round: async () => (await bare())[0] },
     ],
-    { rounds: rounds(100), warmUp: 15 },
+    { rounds: rounds(100), warmUp: 40 },
   );
   if (!ours) throw new Error('nothing was measured');
   return { goal, ours, peer, limit: barest };

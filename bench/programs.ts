@@ -1,4 +1,4 @@
-// Builds what the benchmarks compare with, in .tools/bin, where the compilers are. Quick where nothing has changed.
+// Builds what the benchmarks compare with, in .tools/bench. Quick where nothing has changed.
 //
 //   peer/     Go: containerd's mount code, a CSI driver over k8s.io/mount-utils, and who calls CSI drivers
 //   limit/    C: the bare system calls
@@ -20,34 +20,30 @@ export interface Programs {
 export type Built = Programs | { readonly lacking: string };
 
 const root = join(import.meta.dirname, '..');
-const bin = join(root, '.tools/bin');
+const bin = join(root, '.tools/bench');
 const run = promisify(execFile);
 
 export async function buildPrograms(): Promise<Built> {
   await mkdir(bin, { recursive: true });
-  const build = join(root, 'scripts/build.ts');
-  await run(process.execPath, [build], { cwd: root });
-  const inBin = (name: string) => join(bin, name);
-  const limit = inBin('bench-limit');
+  const programs = {
+    containerd: join(bin, 'containerd'),
+    csiDriver: join(bin, 'csi-driver'),
+    csiCallers: join(bin, 'csi-callers'),
+    limit: join(bin, 'limit'),
+    main: join(root, 'dist/main.mjs'),
+  };
+  const env = { ...process.env, CGO_ENABLED: '0' };
+  const cwd = join(import.meta.dirname, 'peer');
   try {
-    await run('gcc', ['-O2', '-o', limit, join(import.meta.dirname, 'limit/limit.c')]);
+    await run(process.execPath, [join(root, 'scripts/build.ts')], { cwd: root });
+    await run('gcc', ['-O2', '-o', programs.limit, join(import.meta.dirname, 'limit/limit.c')]);
+    await run('go', ['build', '-trimpath', '-o', bin, './...'], { cwd, env });
   } catch (error) {
-    return { lacking: `no working gcc: ${reasonOf(error)}` };
+    return {
+      lacking: `what is measured cannot be built (see the head of bench/programs.ts): ${reasonOf(error)}`,
+    };
   }
-  const [containerd, csiDriver, csiCallers] = ['containerd', 'csi-driver', 'csi-callers'].map((name) =>
-    inBin(`bench-${name}`),
-  ) as [string, string, string];
-  try {
-    const cwd = join(import.meta.dirname, 'peer');
-    const env = { ...process.env, CGO_ENABLED: '0' };
-    for (const path of [containerd, csiDriver, csiCallers]) {
-      const name = path.slice(inBin('bench-').length);
-      await run('go', ['build', '-trimpath', '-o', path, `./${name}`], { cwd, env });
-    }
-  } catch (error) {
-    return { lacking: `the peers cannot be built by Go: ${reasonOf(error)}` };
-  }
-  return { containerd, csiDriver, csiCallers, limit, main: join(root, 'dist/main.mjs') };
+  return programs;
 }
 
 function reasonOf(error: unknown): string {

@@ -18,13 +18,21 @@ export function toLines(result: Result): string {
   return [head, ...rows, pairs, note && `           ${note}`].filter(Boolean).join('\n');
 }
 
-const HEADER = [
-  '| what | goal | measured | | ours: min / median / max | peer: min / median / max | ratio of pairs: min / median / max | n | bare system calls | ours above them |',
-  '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
+const COLUMNS = [
+  'what',
+  'goal',
+  'measured',
+  'verdict',
+  'ours: min / median / max',
+  'peer: min / median / max',
+  'ratio of pairs: min / median / max',
+  'n',
+  'bare system calls',
+  'ours above them',
 ];
 
 export function toTable(results: readonly Result[]): string {
-  return [...HEADER, ...results.map(toRow)].join('\n');
+  return [row(COLUMNS), row(COLUMNS.map(() => '---')), ...results.map(toRow)].join('\n');
 }
 
 function toRow(result: Result): string {

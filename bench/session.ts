@@ -62,10 +62,12 @@ export async function inSession<T>(
 export async function runAll(benchmarks: readonly Benchmark[], session: Session): Promise<Result[]> {
   const all: Result[] = [];
   for (const benchmark of benchmarks) {
+    const begun = performance.now();
     for (const result of await benchmark(session)) {
       all.push(result);
       console.log(toLines(result));
     }
+    console.log(`(${benchmark.name}: ${((performance.now() - begun) / 1000).toFixed(0)} s)`);
   }
   return all;
 }

@@ -22,7 +22,7 @@ export async function usernsFd({ containerd, limit, rounds }: Session): Promise<
       { name: 'bare system calls', round: async () => (await limit.ask('userns', '100000'))[0] },
       { name: 'ours, by unshare(1): kernels without pidfds of clone(2)', round: make(spawned) },
     ],
-    { rounds: rounds(200), warmUp: 20 },
+    { rounds: rounds(200), warmUp: 100 },
   );
   using cache = userNamespaces();
   const [cached] = await measure(
