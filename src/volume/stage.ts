@@ -1,7 +1,9 @@
 // What a volume shares on a node, made once at the staging path. Pure.
 //
 //   kind                            staged
-//   bind, tmpfs, filesystem         itself, with the ids that are on disk: each publish maps its own view
+//   bind                            nothing: each publish binds the source. Of two staged binds of one directory kubelet unstages
+//                                   neither: each is to it a mount of the other's device (GetDeviceMountRefs)
+//   tmpfs, filesystem               itself, with the ids that are on disk: each publish maps its own view
 //   image                           itself, likewise; made first and checked where it is to be written
 //   image as a block device         nothing: its loop device is made with the first publish
 //   fuse                            itself, mapped where the kernel and the helper can
@@ -47,7 +49,7 @@ export interface Staging {
 
 /** Whether publish shows what is staged, or makes the volume itself. */
 export function isShared(volume: Volume, group: number | undefined): boolean {
-  if (volume.inline) return false;
+  if (volume.inline || volume.kind === 'bind') return false;
   if (volume.kind === 'image' && volume.block) return false;
   if (volume.kind === 'fuse') return volume.idmap.is !== 'pod';
   if (volume.kind !== 'overlay') return true;

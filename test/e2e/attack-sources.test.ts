@@ -258,11 +258,21 @@ describe('an attack by sources', () => {
     }
 
     it('an administrator, by saying so, is refused: there is nothing staged', async () => {
-      await using volume = node.volume({ source: node.of('team-b') });
-      const volumeContext = { ...volume.context, 'csi.storage.k8s.io/ephemeral': 'false' };
-      for (const stagingTargetPath of ['', node.of('team-b'), node.kubeletDir, volume.target]) {
-        const call = () => volume.publish({ volumeContext, stagingTargetPath });
-        await expectRefused(node, call, { code: FINAL, message: /./, target: volume.target });
+      // Kubelet gives no staging path to what is inline. What it gives to others must show what is staged, if anything is.
+      const [bind, overlay] = [
+        { source: node.of('team-b') },
+        { type: 'overlay', lowerdir: node.of('team-b') },
+      ] as const;
+      for (const [context, ...places] of [
+        [bind, ''],
+        [overlay, '', node.of('team-b'), node.kubeletDir, '/'],
+      ] as const) {
+        await using volume = node.volume(context);
+        const volumeContext = { ...volume.context, 'csi.storage.k8s.io/ephemeral': 'false' };
+        for (const stagingTargetPath of places) {
+          const call = () => volume.publish({ volumeContext, stagingTargetPath });
+          await expectRefused(node, call, { code: FINAL, message: /./, target: volume.target });
+        }
       }
     });
 

@@ -53,7 +53,9 @@ const UNNESTED: Readonly<Partial<Record<Name, Name>>> = {
   'fuse, idmap: pod': 'fuse',
 };
 const NESTED = Object.keys(UNNESTED) as Name[];
-const VIEWS = NAMES.filter((name) => !NESTED.includes(name) && name !== 'ephemeral overlay');
+const BINDS = ['bind', 'bind, mapped', 'bind with an owner', 'bind, idmap: pod'] as const;
+const NOT_STAGED: readonly Name[] = [...NESTED, ...BINDS, 'ephemeral overlay'];
+const VIEWS = NAMES.filter((name) => !NOT_STAGED.includes(name));
 const SINGLE_VIEWS = VIEWS.filter((name) => name !== 'mounts');
 const CAN_BE_INLINE = NAMES.filter((name) => !NESTED.includes(name) && name !== 'mounts');
 
@@ -79,9 +81,7 @@ describe('a view of what is staged', () => {
   });
 
   it('is mapped for the pod, where it was not when it was made', () => {
-    expect(valuesOf(published('bind, mapped'), 'uidmap')).to.deep.equal([MAPPING]);
-    expect(valuesOf(published('bind with an owner'), 'rootuid')).to.deep.equal(['1000']);
-    for (const name of ['bind', 'tmpfs', 'image', 'device', 'bind, idmap: pod'] as const) {
+    for (const name of ['tmpfs', 'image', 'device'] as const) {
       expect(valuesOf(published(name, { group: 7 }), 'rootgid'), name).to.deep.equal(['7']);
     }
     for (const name of ['persistent overlay, mapped', 'fuse', 'mounts'] as const) {
@@ -89,8 +89,21 @@ describe('a view of what is staged', () => {
     }
   });
 
+  it('bind: none, but the source itself, with the ids and flags of this pod', () => {
+    for (const name of BINDS) {
+      expect(published(name), name).to.include({ type: 'bind', source: '/srv' });
+      expect(planned(published(name)), name).to.not.be.empty;
+      expect(published(name, { readonly: true }).options.at(-1), name).to.equal('ro');
+    }
+    expect(valuesOf(published('bind, mapped'), 'uidmap')).to.deep.equal([MAPPING]);
+    expect(valuesOf(published('bind with an owner'), 'rootuid')).to.deep.equal(['1000']);
+    for (const name of ['bind', 'bind, idmap: pod'] as const) {
+      expect(valuesOf(published(name, { group: 7 }), 'rootgid'), name).to.deep.equal(['7']);
+    }
+  });
+
   it('is mapped by nobody but the runtime, for a pod with a user namespace', () => {
-    for (const name of SINGLE_VIEWS) {
+    for (const name of [...SINGLE_VIEWS, ...BINDS]) {
       const { options } = published(name, { mayMap: false, group: 7 });
       expect(options.join(), name).to.not.match(/map=|root.id=/);
     }
@@ -106,7 +119,7 @@ describe('a volume that is made at publish', () => {
       if (/mapped/.test(name)) expect(valuesOf(theMount(mounts), 'uidmap'), name).to.deep.equal([MAPPING]);
     }
     const inline = (name: Name) => mountsOf(volumeOf(name, INLINE), { stagingPath: undefined });
-    for (const name of ['bind', 'tmpfs', 'read-only overlay', 'image', 'device', 'fuse'] as const) {
+    for (const name of ['tmpfs', 'read-only overlay', 'image', 'device', 'fuse'] as const) {
       expect(inline(name), name).to.deep.equal(planStage(volumeOf(name), STAGING).mounts);
     }
   });
@@ -267,8 +280,8 @@ describe('read-only that would not reach the container', () => {
     expect(() => publish(volume)).to.throw(VolumeError, /^options: ro on a bind/);
   });
 
-  it('ro on a bind is staged: the request does not say yet how it will be published', () => {
-    expect(theMount(planStage(byOption, STAGING).mounts).options).to.include('ro');
+  it('ro on a bind is no matter at stage: the request does not say yet how it will be published', () => {
+    expect(planStage(byOption, STAGING).mounts).to.be.empty;
   });
 
   it('ro is no concern of what has a superblock of its own', () => {
@@ -336,9 +349,10 @@ describe('a placeholder', () => {
     'device',
   ] as const;
   for (const name of views) {
-    it(`${name}: becomes a view of what is staged, with its own ids and then the pod's`, () => {
+    it(`${name}: becomes a view of what is staged, or of the source, with its own ids and then the pod's`, () => {
       const mount = later(inPod(name), { group: 7 });
-      expect(mount).to.include({ type: 'bind', source: '/staging' });
+      const source = name.startsWith('bind') ? '/srv' : '/staging';
+      expect(mount).to.include({ type: 'bind', source });
       expect(valuesOf(mount, 'uidmap')[0]).to.match(shownBy(name));
       expect(valuesOf(mount, 'rootgid')).to.deep.equal(['131079']);
       const owner = name === 'bind with an owner' ? ['66536'] : [];

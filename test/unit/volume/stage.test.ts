@@ -22,6 +22,7 @@ const IDS = ['uidmap', 'gidmap', 'rootuid', 'rootgid'];
 
 /** Each publish makes its own. */
 const NOT_SHARED: readonly Name[] = [
+  ...(['bind', 'bind, mapped', 'bind with an owner', 'bind, idmap: pod'] as const),
   'ephemeral overlay',
   'overlay, idmap: pod',
   'persistent overlay, idmap: pod',
@@ -59,12 +60,6 @@ describe('what is staged', () => {
   it('a read-only overlay is not shared between pods whose group it shows', () => {
     expect(isShared(volumeOf('read-only overlay'), 7)).to.equal(false);
     expect(isShared(volumeOf('persistent overlay'), 7)).to.equal(true);
-  });
-
-  it('bind: its source', () => {
-    const { type, source, target, options } = staged('bind');
-    expect({ type, source, target }).to.deep.equal({ type: 'bind', source: '/srv', target: undefined });
-    expect(options).to.include('bind');
   });
 
   it('tmpfs: with its limit', () => {
@@ -105,7 +100,7 @@ describe('what is staged', () => {
 
   describe('ids', () => {
     it('are those on disk, where each publish can map its own view', () => {
-      for (const name of ['bind', 'bind, mapped', 'bind with an owner', 'image', 'device'] as const) {
+      for (const name of ['tmpfs', 'image', 'device'] as const) {
         const mount = staged(name, { group: 7 });
         for (const option of IDS) expect(valuesOf(mount, option), `${name} ${option}`).to.be.empty;
       }
