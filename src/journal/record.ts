@@ -58,6 +58,8 @@ const FIELDS = z.object({
     .object({ kind: z.string(), type: z.string(), sources: z.array(z.string()).readonly() })
     .readonly()
     .optional(),
+  /** Staged, but not mounted while no pod uses it. */
+  letGo: z.boolean().optional(),
   /** Bytes that the policy lets it grow to. */
   growTo: z.number().nonnegative().optional(),
   /** What was published first, in place of the volume, which needs to know the pod's ID mapping. */
@@ -95,6 +97,7 @@ const LATER_FIELDS = FIELDS.extend({
   device: FIELDS.shape.device.catch(undefined),
   shape: FIELDS.shape.shape.catch(undefined),
   volume: FIELDS.shape.volume.catch(undefined),
+  letGo: FIELDS.shape.letGo.catch(undefined),
   growTo: FIELDS.shape.growTo.catch(undefined),
   cover: FIELDS.shape.cover.catch(undefined),
   layer: FIELDS.shape.layer.catch(undefined),

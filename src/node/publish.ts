@@ -241,8 +241,11 @@ async function requireStaged(
   if (is) return requireAnswer(key, deps);
   const { volumeId, path } = key;
   const isDead = record !== undefined && record.shape !== 'nothing' && (await isShown(record, deps, context));
-  if (!isDead) throw new NodeError('not-staged', `volume ${volumeId} is not staged at ${path}`);
-  context.log.warn('the server of a staged volume has ended; it is staged anew', { stagingPath: path });
+  if (isDead) {
+    context.log.warn('the server of a staged volume has ended; it is staged anew', { stagingPath: path });
+  } else if (!record?.letGo) {
+    throw new NodeError('not-staged', `volume ${volumeId} is not staged at ${path}`);
+  }
   const { fingerprint, accessMode } = record;
   const granted = deps.authorize(asked.volume, { volumeId, readOnly: isReaderMode(accessMode) });
   await placeStaged({ key, asked: { ...asked, grant: granted }, fingerprint, accessMode }, deps, context);

@@ -2,6 +2,7 @@
 import type { CallContext } from '../rpc/context.ts';
 import type { NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse } from '../rpc/generated/csi.ts';
 import type { NodeDependencies } from './dependencies.ts';
+import { letGoOfStaged } from './let-go.ts';
 import { ensureGone } from './mounted.ts';
 import { requirePath, requireVolumeId } from './request.ts';
 
@@ -23,5 +24,6 @@ export async function nodeUnpublishVolume(
   await Promise.race([deps.completions.end(key), untilAborted(context.signal)]);
   using _lock = deps.locks.take(volumeId, path);
   await ensureGone(key, deps, context);
+  await letGoOfStaged(volumeId, deps, context);
   return {};
 }

@@ -53,6 +53,8 @@ const anyRecord: fc.Arbitrary<VolumeRecord> = fc.record({
     nil: undefined,
   }),
   layer: fc.option(fc.boolean(), { nil: undefined }),
+  growTo: fc.option(fc.nat(), { nil: undefined }),
+  letGo: fc.option(fc.boolean(), { nil: undefined }),
   pod: fc.option(
     fc.record({ namespace: fc.string(), name: fc.string(), uid: fc.string(), serviceAccount: fc.string() }),
     { nil: undefined },
