@@ -69,8 +69,15 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       records.has(`${name}.json`) || (await namesIn(directory)).some((file) => file.startsWith(`${name}.`)),
     async put(fields) {
       const record = newRecord(fields, bootId);
-      await writeDurably(directory, fileNameOf(record), formatRecord(record));
-      records.set(fileNameOf(record), record);
+      const name = fileNameOf(record);
+      try {
+        await writeDurably(directory, name, formatRecord(record));
+      } catch (error) {
+        // It may be there all the same, only not for sure; without a caller who knows of it nobody would remove it.
+        if (!records.has(name)) await removeDurably(directory, name).catch(() => undefined);
+        throw error;
+      }
+      records.set(name, record);
     },
     async remove(key) {
       await removeDurably(directory, fileNameOf(key));

@@ -3,10 +3,10 @@
 //   localEngine()       in this process; a hung filesystem hangs it. For commands, which do one thing and end.
 //   processEngine()     (engine/processes.ts) in child processes: for a server, which must never hang.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { MountError, toMountError } from './errors.ts';
+import { MountError } from './errors.ts';
 import { within } from './fuse/programs.ts';
 import { type KernelOptions, kernelHere } from './kernel.ts';
-import { type OperationName, operationsOn, type Requests, type Results } from './operations.ts';
+import { failureOf, type OperationName, operationsOn, type Requests, type Results } from './operations.ts';
 import { userNamespacesOn } from './steps/userns.ts';
 
 export interface CallOptions {
@@ -164,7 +164,7 @@ export function localEngine(options: KernelOptions = {}): Engine {
       try {
         return operations[operation](request);
       } catch (error) {
-        throw toMountError(error, false);
+        throw failureOf(operation, error);
       }
     },
     async [Symbol.asyncDispose]() {

@@ -1,6 +1,6 @@
 // How the engine fails. `reason` is stable and meant for programs: a caller maps it to its own codes in one
 // table. A reason is never reused for something else.
-import { SyscallError } from '../sys/errors.ts';
+import { type ErrnoName, hasErrno, SyscallError } from '../sys/errors.ts';
 
 export const MOUNT_REASONS = [
   /** An option, mapping or path that cannot be right, whatever the machine. */
@@ -49,6 +49,8 @@ export const MOUNT_REASONS = [
   'timeout',
   /** The process that carries out mounts ended in the middle; the outcome is unknown. */
   'engine-lost',
+  /** The node has run out of memory, processes, open files, user namespaces or room on a disk. */
+  'node-exhausted',
   /** Any other refusal of the kernel. */
   'mount-failed',
 ] as const;
@@ -108,16 +110,39 @@ export function invalidMount(message: string): MountError {
 /** Any error as a MountError; one that is a MountError already is kept. */
 export function toMountError(error: unknown, rolledBack: boolean): MountError {
   if (error instanceof MountError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  const reason =
-    error instanceof SyscallError && error.code === 'ENOSYS'
-      ? 'kernel-unsupported'
-      : error instanceof SyscallError && error.code === 'EPERM'
-        ? 'not-permitted'
-        : 'mount-failed';
   const errno = error instanceof SyscallError ? error.code : undefined;
+  const shortage = shortageOf(error);
+  const said = error instanceof Error ? error.message : String(error);
+  const message = shortage === undefined || isExplained(error) ? said : `${said}: ${shortage}`;
+  const reason =
+    shortage !== undefined
+      ? 'node-exhausted'
+      : errno === 'ENOSYS'
+        ? 'kernel-unsupported'
+        : errno === 'EPERM'
+          ? 'not-permitted'
+          : 'mount-failed';
   return new MountError({ reason, message, rolledBack, errno }, { cause: error });
 }
+
+/** What a node runs out of, by errno, and what to do about it. */
+const SHORTAGES: readonly [codes: readonly ErrnoName[], remedy: string][] = [
+  [['ENOMEM'], 'the kernel has no memory for it; free some, or raise the memory limit of the driver'],
+  [['EMFILE', 'ENFILE'], 'too many open files; raise the limit of open files (RLIMIT_NOFILE, fs.file-max)'],
+  [['EAGAIN'], 'no more processes may be started; raise the limit of the pids cgroup, or RLIMIT_NPROC'],
+  [
+    ['ENOSPC', 'EDQUOT'],
+    'there is no room left: on the filesystem that it names, or of what /proc/sys/user and /proc/sys/fs limit',
+  ],
+];
+
+/** Of what there is too little; undefined for any other failure. */
+export function shortageOf(error: unknown): string | undefined {
+  return SHORTAGES.find(([codes]) => hasErrno(error, ...codes))?.[1];
+}
+
+/** By where it was made, which knows better. */
+const isExplained = (error: unknown): boolean => error instanceof SyscallError && error.meaning !== undefined;
 
 /** The failure, with `rolledBack` as true as the undoing makes it. */
 export function afterUndo(failure: MountError, undo: DisposableStack): MountError {

@@ -26,16 +26,15 @@ export function kernelHere({ api, disabled = [], untried = 'missing' }: KernelOp
     has(feature) {
       const known = found.get(feature);
       if (known !== undefined) return known;
-      const has = !disabled.includes(feature) && isHere(feature, untried);
+      if (disabled.includes(feature)) return false;
+      const { here } = probeFeature(feature);
+      // The call itself says best what is wrong; and what the node has is not forgotten for one bad moment.
+      if (here === 'not-now') return true;
+      const has = here === 'unknown' ? untried === 'available' : here === 'yes';
       found.set(feature, has);
       return has;
     },
   };
-}
-
-function isHere(feature: FeatureName, untried: 'available' | 'missing'): boolean {
-  const { here } = probeFeature(feature);
-  return here === 'unknown' ? untried === 'available' : here === 'yes';
 }
 
 /** A kernel with exactly these features: for plans of another machine, and for tests. */

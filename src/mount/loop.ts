@@ -11,7 +11,7 @@ import { hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { loopClear } from '../sys/loop.ts';
 import { MountError } from './errors.ts';
-import { bindFreeLoop } from './loop/bind.ts';
+import { type Bound, bindFreeLoop } from './loop/bind.ts';
 import { findLoops, inspectLoop } from './loop/devices.ts';
 import { type ImageIdentity, identityOf, kindOf, openImage, reopen, sizeOf } from './loop/image.ts';
 import { lockImage } from './loop/lock.ts';
@@ -19,6 +19,8 @@ import { loopPath } from './loop/nodes.ts';
 import { type Attachment, decide } from './loop/reuse.ts';
 
 export interface LoopOptions extends Partial<Attachment> {
+  /** With `autoclear: false`, attached with it all the same: the caller ends that when somebody knows of the device. */
+  readonly staysLater?: boolean;
   /** Past the page cache of the image's filesystem, where that can be. */
   readonly directIo?: boolean;
   /** Without LOOP_CONFIGURE, as before Linux 5.8. */
@@ -73,29 +75,35 @@ export function attachLocked(image: Fd, path: string, options: LoopOptions = {})
     const message = `the image ${path} ${decision.why}`;
     throw new MountError({ reason: 'image-in-use', message, rolledBack: true });
   }
-  const number =
-    decision.do === 'reuse'
-      ? decision.device.number
-      : bindNew({ ...wanted, file, fileName: options.fileName ?? path }, options, held);
-  return holdLoop(number, identity, decision.do === 'reuse');
+  if (decision.do === 'reuse') return holdLoop(decision.device.number, identity, true);
+  const autoclear = wanted.autoclear || options.staysLater === true;
+  const binding = { ...wanted, autoclear, file, fileName: options.fileName ?? path };
+  const bound = bindNew(binding, options, held);
+  try {
+    return holdLoop(bound.number, identity, false);
+  } catch (error) {
+    if (!autoclear) loopClear(bound.fd);
+    throw error;
+  }
 }
 
 type NewBinding = Attachment & { readonly file: Fd; readonly fileName: string };
 
-function bindNew(binding: NewBinding, options: LoopOptions, held: DisposableStack): number {
+function bindNew(binding: NewBinding, options: LoopOptions, held: DisposableStack): Bound {
   const { directIo = false, stepwise = false } = options;
-  const { number, fd } = bindFreeLoop({ ...binding, directIo, stepwise });
-  held.use(fd);
-  return number;
+  const bound = bindFreeLoop({ ...binding, directIo, stepwise });
+  held.use(bound.fd);
+  return bound;
 }
 
 /** Held by `held` of the caller until here, so that it cannot have gone meanwhile. */
 function holdLoop(number: number, image: ImageIdentity, reused: boolean): LoopDevice {
-  const stack = new DisposableStack();
+  using stack = new DisposableStack();
   const device = inspectLoop(number, stack);
   if (device === undefined) throw new Error(`${loopPath(number)} has lost its file to another program`);
   const { path, readOnly, directIo, fd } = device;
-  return { path, number, image, readOnly, directIo, reused, fd, [Symbol.dispose]: () => stack.dispose() };
+  const owned = stack.move();
+  return { path, number, image, readOnly, directIo, reused, fd, [Symbol.dispose]: () => owned.dispose() };
 }
 
 function checkRange(image: Fd, path: string, { offset, sizeLimit }: Attachment): void {

@@ -150,6 +150,21 @@ export interface Results {
 
 export type OperationName = keyof Requests;
 
+/** They look, and make nothing that outlives them: however they fail, nothing is left. */
+const LOOKING: ReadonlySet<OperationName> = new Set<OperationName>([
+  'lookup',
+  'mountsBelow',
+  'usage',
+  'checkImage',
+  'canIdmap',
+  'rootOf',
+  'propagationOf',
+]);
+
+/** What an operation throws, as what its caller is told. */
+export const failureOf = (operation: OperationName, error: unknown): MountError =>
+  toMountError(error, LOOKING.has(operation));
+
 export type Operations = { readonly [K in OperationName]: (request: Requests[K]) => Results[K] };
 
 /** @param userNamespaces of this engine; by default none is kept */
@@ -163,11 +178,11 @@ export const operationsOn = (
     const plans = request.mounts.map((mount) => ({ mount, steps: plan(mount, kernel, { held }) }));
     const programs = beginPrograms(request.programs);
     using places = new DisposableStack();
-    const root = places.use(openTarget(request.target));
     // Only disposed after a failure. A mount is taken away lazily: nobody but us has seen it.
     const undo = new DisposableStack();
     const mounted = new Set<string>();
     try {
+      const root = places.use(openTarget(request.target));
       if (request.create && root.create(request.create))
         undo.defer(() => root.remove(request.create ?? 'file'));
       if (request.expectEmpty) root.expectEmpty();

@@ -28,6 +28,8 @@ export type HousekeepingDependencies = Pick<
 };
 
 const INTERVAL_MS = 600_000;
+/** After a round with a problem, the next ones come sooner: after this, and twice as long each time. */
+const AGAIN_MS = 1_000;
 /** Of the deleting, so that calls of kubelet find the engine free between two, and a stop does not wait. */
 const SLICE_MS = 100;
 const PAUSE_MS = 20;
@@ -36,18 +38,24 @@ export function housekeeping(deps: HousekeepingDependencies): Housekeeping {
   const { onProblem, intervalMs = INTERVAL_MS } = deps;
   const stopped = new AbortController();
   const told = new Set<string>();
+  let problems = 0;
   const tell = (problem: string) => {
+    problems++;
     if (!told.has(problem)) onProblem(problem);
     told.add(problem);
   };
   let woken = new AbortController();
 
   async function run(): Promise<void> {
-    while (!stopped.signal.aborted) {
+    for (let again = AGAIN_MS; !stopped.signal.aborted; ) {
       woken = new AbortController();
+      problems = 0;
       await round(deps, tell, stopped.signal).catch((error: unknown) => tell(messageOf(error)));
       const either = AbortSignal.any([stopped.signal, woken.signal]);
-      await sleep(intervalMs, undefined, { signal: either, ref: false }).catch(() => undefined);
+      again = problems === 0 ? AGAIN_MS : Math.min(2 * again, intervalMs);
+      await sleep(problems === 0 ? intervalMs : again, undefined, { signal: either, ref: false }).catch(
+        () => undefined,
+      );
     }
   }
 

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { isOfRequest, type RecordFields, type RecordKey, type VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
+import { showsDisk } from '../mount/loop/nodes.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
 import type { CallContext } from '../rpc/context.ts';
 import { layerPathOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
@@ -51,21 +52,29 @@ export async function ensurePlaced(
     return journal.find(key);
   }
   // What is there now is the rest of an interrupted call, or a view that can be made again.
-  await takeAway(key, { record, remove: false }, deps, timeoutOf(context));
+  await takeAway(key, { record, remove: 'nothing' }, deps, timeoutOf(context));
   await journal.put({ ...key, ...fields, state: 'intended' });
-  const state = await allOrNothing(
+  await allOrNothing(
     key,
     async (undo) => {
       if (fields.shape === 'mount' || fields.shape === 'tree') {
         await makeWay({ path: key.path, pod: fields.pod }, deps, timeoutOf(context));
       }
-      return make(undo);
+      const state = await make(undo);
+      // What cannot be written down is not left: the next call would take it for half done.
+      undo.defer(() => takeBack(key, deps));
+      const mount = fields.shape === 'nothing' ? undefined : await shownAt(key.path, deps);
+      await journal.put({ ...key, ...fields, state, ...(mount && { mount }) });
     },
     deps,
   );
-  const mount = fields.shape === 'nothing' ? undefined : await shownAt(key.path, deps);
-  await journal.put({ ...key, ...fields, state, ...(mount && { mount }) });
   return journal.find(key);
+}
+
+/** What was just made, but for its layer, which is for whoever has made it. */
+function takeBack(key: RecordKey, deps: NodeDependencies): Promise<void> {
+  const remove = key.kind === 'publish' ? 'target' : 'nothing';
+  return takeAway(key, { record: deps.journal.find(key), remove }, deps, TO_THE_END);
 }
 
 /**
@@ -89,12 +98,12 @@ export async function findPlaced(
 
 async function allOrNothing(
   key: RecordKey,
-  make: Wanted['make'],
+  make: (undo: AsyncDisposableStack) => Promise<void>,
   deps: NodeDependencies,
-): Promise<'done' | 'waiting'> {
+): Promise<void> {
   const undo = new AsyncDisposableStack();
   try {
-    return await make(undo);
+    await make(undo);
   } catch (error) {
     const isWhole = await undo.disposeAsync().then(
       () => true,
@@ -129,7 +138,8 @@ async function adoptable(
   if (wanted === undefined) return undefined;
   const shown = await deps.engine.lookup({ target: placeOf(key.path, deps) }, timeoutOf(context));
   if (shown.is !== 'mount-point') return undefined;
-  return looksLike(wanted.type, shown.mount.type) ? shown.mount : undefined;
+  const is = looksLike(wanted.type, shown.mount.type);
+  return is && (wanted.type !== 'device' || showsDisk(shown.mount)) ? shown.mount : undefined;
 }
 
 export async function isAdoptable(...found: Parameters<typeof adoptable>): Promise<boolean> {
@@ -156,14 +166,19 @@ export async function ensureGone(
     return;
   }
   // The staging directory is the CO's: it made it, it removes it.
-  await takeAway(key, { record, remove: key.kind === 'publish' }, deps, timeoutOf(context));
+  await takeAway(
+    key,
+    { record, remove: key.kind === 'publish' ? 'all' : 'nothing' },
+    deps,
+    timeoutOf(context),
+  );
   if (record) await deps.journal.remove(key);
 }
 
 interface TakeAway {
   readonly record: VolumeRecord | undefined;
-  /** For good: the target too, and the writable layer. */
-  readonly remove: boolean;
+  /** Besides what is mounted: the target, and for good the writable layer too. */
+  readonly remove: 'nothing' | 'target' | 'all';
 }
 
 async function takeAway(
@@ -185,7 +200,10 @@ async function takeAway(
   const kind = shape === 'device' ? 'file' : shape === undefined ? 'either' : 'directory';
   const device = image === undefined ? { imageShown: true } : { image };
   const unmount = () =>
-    engine.unmount({ target, all: true, ...device, ...cut, ...(remove && { remove: kind }) }, timeout);
+    engine.unmount(
+      { target, all: true, ...device, ...cut, ...(remove !== 'nothing' && { remove: kind }) },
+      timeout,
+    );
   try {
     await unmount();
   } catch (error) {
@@ -197,7 +215,7 @@ async function takeAway(
   if (record === undefined || mayBeFuse(record))
     await deps.fuseHost?.stop(key.path, STOP).catch(() => undefined);
   // Else it is wanted again: after a reboot a pod's writings are in it.
-  if (!remove || !hasLayer(key, deps)) return;
+  if (remove !== 'all' || !hasLayer(key, deps)) return;
   await engine.removeLayer({ path: layerPathOf(key, deps) }, timeout);
   deps.housekeeping.wake();
 }

@@ -303,6 +303,13 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     meaning: 'The process that carries out mounts ended in the middle.',
     remedy: 'None: the next try has a new one. If it repeats, look for the OOM killer in the kernel log.',
   },
+  'node-exhausted': {
+    code: 'RESOURCE_EXHAUSTED',
+    retryable: true,
+    meaning:
+      'The node has run out of something that the volume needs: memory, processes, open files, user namespaces, room on a disk.',
+    remedy: 'The message holds the call that failed and what there is too little of; it is tried again.',
+  },
   'mount-failed': {
     code: 'FAILED_PRECONDITION',
     retryable: true,

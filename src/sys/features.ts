@@ -243,7 +243,12 @@ export function featureNamed(name: string): FeatureName {
 
 export type Availability =
   | { readonly here: 'yes' }
-  | { readonly here: 'no' | 'unknown'; readonly because: string };
+  | { readonly here: 'no' | 'unknown'; readonly because: string }
+  /** The node was in trouble when it was tried: to be asked again. */
+  | { readonly here: 'not-now'; readonly because: string };
+
+/** What a kernel does not say of a call that it lacks. */
+const TROUBLE: readonly ErrnoName[] = ['ENOMEM', 'EMFILE', 'ENFILE', 'EAGAIN', 'ENOSPC', 'EINTR', 'EIO'];
 
 /** `unknown` where this process may not ask: run it as root. */
 export function probeFeature(name: FeatureName): Availability {
@@ -252,6 +257,7 @@ export function probeFeature(name: FeatureName): Availability {
     return { here: 'yes' };
   } catch (error) {
     const because = error instanceof Error ? error.message : String(error);
+    if (hasErrno(error, ...TROUBLE)) return { here: 'not-now', because };
     return { here: hasErrno(error, 'EPERM', 'EACCES') ? 'unknown' : 'no', because };
   }
 }

@@ -118,7 +118,8 @@ function hasHere(feature: FeatureName): boolean {
   const known = found.get(feature);
   if (known !== undefined) return known;
   // Where it may not be tried, the call itself says best why.
-  const has = probeFeature(feature).here !== 'no';
-  found.set(feature, has);
+  const { here } = probeFeature(feature);
+  const has = here !== 'no';
+  if (here !== 'not-now') found.set(feature, has);
   return has;
 }

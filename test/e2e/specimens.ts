@@ -26,13 +26,15 @@ export interface Living {
   readonly volume: Volume;
   call(name: Call): Promise<Answer>;
   /** What kubelet does when all volumes of the pod are published. */
-  makePod?(): void;
+  makePod?(): void | Promise<void>;
   /** That, and what the pod does then. */
   run(): Promise<void>;
   /** The pod finds what it is to find. */
   expectPublished(): void;
   /** After a reboot, of what `run` wrote. */
   expectKept(): void;
+  /** Whether what `run` wrote is seen; undefined: nothing can be written. */
+  hasNote?(): boolean;
 }
 
 const ALL: readonly Call[] = ['stage', 'publish', 'unpublish', 'unstage'];
@@ -61,8 +63,16 @@ const WAYS = [
 ];
 export const SPECIMENS = EVERY.filter(({ title }) => ALL_KINDS || WAYS.includes(title));
 
+/** As few, and as many, for tests that choose by a variable of their own. */
+export const specimens = (which: 'ways' | 'every'): readonly Specimen[] =>
+  EVERY.filter(({ title }) => which === 'every' || WAYS.includes(title));
+
 export function specimenNamed(title: string): Specimen {
-  const specimen = SPECIMENS.find((one) => one.title === title);
+  return specimenOf(title, SPECIMENS);
+}
+
+export function specimenOf(title: string, among: readonly Specimen[] = EVERY): Specimen {
+  const specimen = among.find((one) => one.title === title);
   if (specimen === undefined) throw new Error(`no kind of volume is called ${title}`);
   return specimen;
 }
@@ -89,6 +99,7 @@ function living(kind: Kind, volume: VolumeOfKind): Living {
       if (kind.staged !== 'nothing') theMountAt(volume.stagingPath);
       expect(filesIn(volume.target)).to.include(kind.files);
     },
+    ...(kind.written !== 'not' && { hasNote: () => existsSync(join(volume.target, 'note')) }),
     expectKept() {
       const isKept = kind.written === 'for good' || kind.written === 'as long as the pod';
       // What is in memory ends with the boot.
@@ -159,6 +170,7 @@ function nested(node: TestNode): Living {
     expectKept() {
       expect(readdirSync(join(target, 'data'))).to.have.members(['file', 'note']);
     },
+    hasNote: () => existsSync(join(target, 'data/note')),
   };
 }
 

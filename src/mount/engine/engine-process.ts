@@ -1,9 +1,8 @@
 // The child process of engine/processes.ts: carries out one operation per message.
 import { PR, SIGKILL } from '../../sys/constants.ts';
 import { prctl } from '../../sys/syscalls.ts';
-import { toMountError } from '../errors.ts';
 import { type KernelOptions, kernelHere } from '../kernel.ts';
-import { type OperationName, operationsOn, type Requests } from '../operations.ts';
+import { failureOf, type OperationName, operationsOn, type Requests } from '../operations.ts';
 import { userNamespacesOn } from '../steps/userns.ts';
 import type { Answer, Job, Outcome } from './processes.ts';
 
@@ -30,7 +29,7 @@ function carryOut({ operation, request }: Job): Outcome {
   try {
     return { result: run(operation, request as Requests[typeof operation]) ?? null };
   } catch (error) {
-    return { error: toMountError(error, false).toInit() };
+    return { error: failureOf(operation, error).toInit() };
   }
 }
 

@@ -13,7 +13,7 @@ import { once } from 'node:events';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Engine, engineOver } from '../engine.ts';
-import { MountError, type MountErrorInit } from '../errors.ts';
+import { MountError, type MountErrorInit, shortageOf } from '../errors.ts';
 import type { KernelOptions } from '../kernel.ts';
 import type { OperationName, Requests, Results } from '../operations.ts';
 
@@ -96,7 +96,11 @@ export function processEngine({
     // A fork that failed has no exit.
     child.on('error', (error) => {
       const job = working.get(child)?.job;
-      if (job) settle(child, failed('engine-lost', job, `could not be begun: ${error.message}`, true));
+      if (job === undefined) return;
+      const shortage = shortageOf(error);
+      const because = shortage === undefined ? error.message : `${error.message}: ${shortage}`;
+      const reason = shortage === undefined ? 'engine-lost' : 'node-exhausted';
+      settle(child, failed(reason, job, `could not be begun: ${because}`, true));
     });
     child.on('message', (message) => {
       const { userNamespaces, ...outcome } = message as Answer;
@@ -189,7 +193,7 @@ export function processEngine({
 }
 
 function failed(
-  reason: 'timeout' | 'engine-lost',
+  reason: 'timeout' | 'engine-lost' | 'node-exhausted',
   { operation }: Job,
   what: string,
   rolledBack: boolean,

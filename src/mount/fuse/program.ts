@@ -15,6 +15,7 @@ import { spawn } from 'node:child_process';
 import { accessSync, constants, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import path from 'node:path';
+import { cloneChild } from '../../sys/cloned-child.ts';
 import { AT_FDCWD, CLOSE_RANGE_CLOEXEC, F_ADD_SEALS, F_SEAL, MFD, O, POLL, PR } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
@@ -112,6 +113,7 @@ export function start(program: Program): Running {
   child.unref();
   const { pid } = child;
   if (pid === undefined) {
+    expectRoom();
     throw new MountError({
       reason: 'helper-failed',
       message: `${file} cannot be started: it is no program for this machine, or its interpreter is missing`,
@@ -148,6 +150,19 @@ export function start(program: Program): Running {
     },
     [Symbol.dispose]: () => owned.dispose(),
   };
+}
+
+/**
+ * Why a program did not start Node tells by an event, which comes too late: so the kernel is asked for another process.
+ * @throws SyscallError (EAGAIN, ENOMEM, EMFILE) where there is no room for one
+ */
+function expectRoom(): void {
+  try {
+    cloneChild(0)[Symbol.dispose]();
+  } catch (error) {
+    if (hasErrno(error, 'EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE')) throw error;
+    // No more can be told.
+  }
 }
 
 export type Outcome = Exit | 'deadline';

@@ -1,12 +1,12 @@
 // An image as a block device at a target file, for who wants no filesystem.
 //
-//   attach    the image gets a loop device that stays (no autoclear: nothing mounts it, and a bind mount of its node
-//             does not open it), or the one that it has; the node is bound onto the target
+//   attach    the image gets a loop device, or the one that it has; the node is bound onto the target; then the device is
+//             made to stay (no autoclear: nothing mounts it, and a bind mount of its node does not open it)
 //   unmount   of the last target lets the device go: told the image, it looks for devices of that file
 //
-// A process that is killed between attaching and binding leaves a device that the next attach uses, and that an unmount
-// lets go. One that is killed while it unmounts leaves none: the device has autoclear and is held open meanwhile. Both are
-// done under the lock of the image, so that none lets go what another is about to bind.
+// A process that is killed before the device stays leaves none: it has autoclear and is held open by it alone. What is
+// bound by then shows a device without a file (showsDisk()). One that is killed while it unmounts leaves none either, for
+// the same reason. Both are done under the lock of the image, so that none lets go what another is about to bind.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
@@ -33,6 +33,7 @@ import { attachLocked } from '../loop.ts';
 import { plan } from '../plan.ts';
 import { isRefused, type SourceRequest, type Sources, sourcesOf } from '../source.ts';
 import { openTarget, type Target, type TargetSpec } from '../target.ts';
+import { unmountTop } from '../unmount.ts';
 
 export interface AttachDeviceRequest extends SourceRequest {
   /** An image file, which gets a loop device; or a block device, which is bound as it is. */
@@ -71,10 +72,11 @@ export function attachDevice(request: AttachDeviceRequest, kernel: Kernel): Atta
     }
     held.use(lockImage(image, request.image));
     const fileName = `${MARK}${path.basename(request.image)}`;
-    const options = { readOnly: request.readOnly, autoclear: false, fileName };
+    const options = { readOnly: request.readOnly, autoclear: false, staysLater: true, fileName };
     const device = held.use(attachLocked(image, request.image, options));
-    if (!device.reused) undo.defer(() => loopClear(device.fd));
     bind(device.fd, target, kernel);
+    undo.defer(() => unmountTop(target, { lazy: true }));
+    if (!device.reused) loopSetAutoclear(device.fd, false);
     return { device: device.path };
   } catch (error) {
     throw afterUndo(toMountError(error, true), undo);

@@ -7,6 +7,7 @@ import { Fd } from '../../sys/fd.ts';
 import { deviceNumber } from '../../sys/loop-structs.ts';
 import { mknodat, openat, statx } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
+import type { MountInfo } from '../mountinfo.ts';
 
 const CONTROL = { path: '/dev/loop-control', type: S_IF.S_IFCHR, major: 10, minor: 237 } as const;
 const NODE_MODE = 0o600;
@@ -92,6 +93,15 @@ export function boundLoops(): number[] {
 
 /** The kernel shows this directory while the device has a file (loop_sysfs_init()). */
 const isBound = (number: number): boolean => existsSync(`/sys/block/loop${number}/loop/backing_file`);
+
+/**
+ * Whether a mount of a device's node, which has the node's name for its root, shows a disk. A loop device without a file is
+ * none: whoever attached it was killed before it stayed.
+ */
+export function showsDisk({ root }: Pick<MountInfo, 'root'>): boolean {
+  const [, number] = /\/loop(\d+)(\/\/deleted)?$/.exec(root) ?? [];
+  return number === undefined || isBound(Number(number));
+}
 
 /**
  * The files of all loop devices as sysfs names them, which no hung filesystem holds up: for counting, not for knowing a

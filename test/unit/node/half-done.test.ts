@@ -1,6 +1,7 @@
 // No refusal is final while an earlier call has left something half done.
 import { expect } from 'chai';
 import type { Journal } from '../../../src/journal/journal.ts';
+import { MountError } from '../../../src/mount/errors.ts';
 import { uncertainWhileHalfDone } from '../../../src/node/half-done.ts';
 import { NodeError } from '../../../src/node/reasons.ts';
 import { StatusError } from '../../../src/rpc/status.ts';
@@ -31,6 +32,13 @@ describe('a refusal', () => {
   for (const state of ['waiting', 'done', undefined] as const) {
     it(`${state === undefined ? 'without a record' : `while a record says ${state}`}: as it is`, async () => {
       expect(await codeOf(state, refusal)).to.equal('as it was');
+    });
+  }
+
+  for (const state of ['waiting', 'done'] as const) {
+    it(`while a record says ${state}, because the kernel could not be asked: UNAVAILABLE`, async () => {
+      const error = new MountError({ reason: 'mount-failed', message: 'EIO', rolledBack: true });
+      expect(await codeOf(state, error)).to.equal('UNAVAILABLE');
     });
   }
 

@@ -53,6 +53,7 @@ const CODES: Readonly<Record<Reason, keyof typeof Code>> = {
   'wrong-mount': 'ABORTED',
   timeout: 'DEADLINE_EXCEEDED',
   'engine-lost': 'UNAVAILABLE',
+  'node-exhausted': 'RESOURCE_EXHAUSTED',
   'mount-failed': 'FAILED_PRECONDITION',
   unexpected: 'UNAVAILABLE',
 };

@@ -1,0 +1,264 @@
+// Every system call of every call of kubelet fails once, with each errno that it may fail with, for volumes of every kind.
+// What can fail is not listed anywhere: the calls that the plugin and its engine make are recorded first
+// (fault-switch.ts), each by where in the sources it is made and what led there.
+//
+//   the call says it is done    the volume is whole: its pod finds its files, and writes
+//   it fails                    by a code that CSI foresees; the node is as it was before; the same call again is done
+//   either way                  after the end of the volume nothing of it is left
+//
+// Some faults of each kind are tried here, drawn by a seed that is printed (FAULTS_SEED=N draws the same); FAULTS=all tries
+// each, which takes an hour or more (npm run test:faults), FAULTS=N so many of each kind. A few more come from outside of the process, by strace(1).
+import { setTimeout as delay } from 'node:timers/promises';
+import { expect } from 'chai';
+import { type Errno, errnosOf } from '../support/faults/plausible.ts';
+import { needRoot, needTool } from '../support/need.ts';
+import { type Fault, type FaultSwitch, faultSwitch, type Site } from './fault-switch.ts';
+import { failBelow, isTraceable } from './fault-trace.ts';
+import { MAPPING } from './kinds.ts';
+import { startNode, type TestNode } from './node.ts';
+import { difference, type NodeState, stateOf } from './node-state.ts';
+import { engineProcesses } from './serve.ts';
+import {
+  type Call,
+  expectNothingLeft,
+  type Living,
+  type Specimen,
+  specimenOf,
+  specimens,
+} from './specimens.ts';
+
+const ALL = process.env.FAULTS === 'all';
+const SEED = Number(process.env.FAULTS_SEED ?? Math.floor(Math.random() * 1e6));
+/** Of each kind. */
+const FEW = Number(process.env.FAULTS) || 16;
+
+/** Makes something fail, from its beginning to its end. */
+interface Injection {
+  begin(): Promise<void> | void;
+  /** Whether it has happened. */
+  end(): Promise<boolean> | boolean;
+}
+
+describe('a system call that fails', function () {
+  this.timeout(ALL ? '3h' : `${FEW + 150}s`);
+  let node: TestNode;
+  let faults: FaultSwitch;
+
+  before(async function () {
+    needRoot(this, 'the plugin mounts');
+    console.log(ALL ? 'every fault' : `faults drawn with FAULTS_SEED=${SEED}`);
+    faults = faultSwitch();
+    node = await startNode({ start: faults.start });
+  });
+  after(() => node?.[Symbol.asyncDispose]());
+
+  for (const specimen of specimens(ALL ? 'every' : 'ways')) {
+    it(`${specimen.title}: the call says so, the node is as before, and the next one is served`, async function () {
+      if (specimen.needs) needTool(this, specimen.needs, `volumes of kind ${specimen.title}`);
+      const found = faultsAt(await sitesOf(specimen));
+      const chosen = ALL ? found : draw(found, FEW);
+      const failures: string[] = [];
+      const outcomes = new Map<string, number>();
+      for (const [i, { call, fault }] of chosen.entries()) {
+        try {
+          const injection = { begin: () => faults.arm(fault), end: () => faults.disarm() };
+          const outcome = await tryFault(specimen, call, injection, i % 2 === 0);
+          outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+        } catch (error) {
+          failures.push(`${nameOf(call, fault)}\n${textOf(error)}`);
+          // Whatever is wrong with this one, the next one shall not be.
+          await Promise.resolve(node[Symbol.asyncDispose]()).catch(() => undefined);
+          node = await startNode({ start: faults.start });
+        }
+      }
+      const account = [...outcomes].map(([outcome, times]) => `${times} ${outcome}`).join(', ');
+      console.log(`      ${chosen.length} of ${found.length} faults: ${account}`);
+      expect(failures, failures.join('\n\n')).to.have.length(0);
+    });
+  }
+
+  for (const title of ['overlay with upperdir, idmapped', 'image as a block device']) {
+    it(`${title}, made to fail by strace: the same`, async function () {
+      needTool(this, 'strace', 'it makes system calls fail');
+      const specimen = specimenOf(title);
+      const some = draw(tracedCalls(await sitesOf(specimen)), ALL ? Number.POSITIVE_INFINITY : 6);
+      const outcomes: string[] = [];
+      for (const [i, { call, name, errno }] of some.entries()) {
+        const engines = engineProcesses(node.directory);
+        const injection = failBelow(engines, name, errno);
+        try {
+          outcomes.push(await tryFault(specimen, call, injection, i % 2 === 0));
+        } catch (error) {
+          throw new Error(`${call}: ${errno} at ${name}: ${textOf(error)}`, { cause: error });
+        }
+      }
+      console.log(`      ${outcomes.join(', ')}`);
+      expect(outcomes.filter((outcome) => outcome !== 'not reached')).to.not.be.empty;
+    });
+  }
+
+  type Sites = ReadonlyMap<Call, readonly Site[]>;
+
+  /** The second time, as the first has things to find out for good. */
+  async function sitesOf(specimen: Specimen): Promise<Sites> {
+    await live(specimen, succeed);
+    const sites = new Map<Call, Site[]>();
+    await live(specimen, async (living, call) => {
+      sites.set(call, await faults.record(() => succeed(living, call)));
+    });
+    return sites;
+  }
+
+  /** From its beginning to its end, each call by `make`. */
+  async function live(
+    specimen: Specimen,
+    make: (living: Living, call: Call) => Promise<void>,
+  ): Promise<void> {
+    const living = specimen.make(node);
+    await using volume = living.volume;
+    useNewMapping(volume.context);
+    for (const call of specimen.calls) {
+      await make(living, call);
+      if (call === 'publish') {
+        living.expectPublished();
+        await living.run();
+      }
+    }
+  }
+
+  /** @param insists the caller repeats the call that failed; else he gives it up, and begins anew */
+  async function tryFault(
+    specimen: Specimen,
+    last: Call,
+    injection: Injection,
+    insists: boolean,
+  ): Promise<string> {
+    let outcome = 'not reached';
+    const begun = stateOf(node);
+    await live(specimen, async (living, call) => {
+      if (call !== last) return succeed(living, call);
+      const before = stateOf(node);
+      await injection.begin();
+      const { code, message } = await living.call(call);
+      if (!(await injection.end())) {
+        expect(code, message).to.equal('OK');
+        return;
+      }
+      outcome = code;
+      if (code === 'OK') return;
+      expect(code, message).to.be.oneOf(FORESEEN);
+      expect(message).to.not.match(/its process ended|undefined|\[object/);
+      // All was done, and only what came of it could not be asked: the CO must come back.
+      const isDone = difference(before, stateOf(node)).some((line) =>
+        /^\+ record .* (done|waiting)$/.test(line),
+      );
+      if (isDone) expect(code, message).to.be.oneOf(UNCERTAIN);
+      else if (call === 'stage' || call === 'publish') await expectSame(before, `${code} ${message}`);
+      if (!insists && call === 'publish') await succeed(living, 'unpublish');
+      await succeed(living, call);
+    });
+    await expectNothingLeft(node);
+    await expectSame(begun, outcome);
+    return outcome;
+  }
+
+  /** But for what is the test's own: data of volumes, directories that kubelet makes; and what is there for good. */
+  const OWN =
+    /^[-+] name (.*\/(data|kubelet\/(pods|plugins\/kubernetes\.io))(\/(?!.*\.tmp)|$)|.*\/(layers|empty)$)/;
+
+  /** What goes by itself has a moment to. */
+  async function expectSame(before: NodeState, said: string): Promise<void> {
+    const now = () => difference(before, stateOf(node)).filter((line) => !OWN.test(line));
+    for (let tries = 0; now().length > 0; tries++) {
+      if (tries > 100) throw new Error(`not as before: ${said}\n${now().join('\n')}`);
+      await delay(20);
+    }
+  }
+});
+
+interface FaultOfCall {
+  readonly call: Call;
+  readonly fault: Fault;
+}
+
+/** The first and the last time that each site is passed, with each errno. */
+function faultsAt(sites: ReadonlyMap<Call, readonly Site[]>): FaultOfCall[] {
+  return [...sites].flatMap(([call, some]) =>
+    some.flatMap((site) =>
+      [...new Set([1, site.times])].flatMap((nth) =>
+        site.errnos.map((errno) => ({ call, fault: { site, nth, errno } })),
+      ),
+    ),
+  );
+}
+
+interface TracedCall {
+  readonly call: Call;
+  /** Of the system call. */
+  readonly name: string;
+  readonly errno: Errno;
+}
+
+/** Those that the runtime makes for itself too are not to be told apart from outside. */
+const OF_THE_RUNTIME = new Set(
+  'read openat statx ioctl mmap ppoll fcntl lseek readlinkat flock pipe2 clone prctl unlinkat mkdirat'.split(
+    ' ',
+  ),
+);
+
+function tracedCalls(sites: ReadonlyMap<Call, readonly Site[]>): TracedCall[] {
+  return [...sites].flatMap(([call, some]) => {
+    const own = some.filter(({ by, stack }) => by === 'engine' && stack.startsWith('sys/bind.ts'));
+    const names = new Set(own.map(({ call: name }) => name).filter((name) => !OF_THE_RUNTIME.has(name)));
+    return [...names]
+      .filter(isTraceable)
+      .flatMap((name) => errnosOf(name).map((errno) => ({ call, name, errno })));
+  });
+}
+
+/** Of the codes of CSI those that say what kubelet is to do. */
+const FORESEEN = [
+  'INVALID_ARGUMENT',
+  'FAILED_PRECONDITION',
+  'NOT_FOUND',
+  'PERMISSION_DENIED',
+  'RESOURCE_EXHAUSTED',
+  'UNAVAILABLE',
+  'DEADLINE_EXCEEDED',
+  'ABORTED',
+];
+
+const UNCERTAIN = ['RESOURCE_EXHAUSTED', 'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'ABORTED'];
+
+const nameOf = (call: Call, { site, nth, errno }: Fault): string =>
+  `${call}: ${errno} at the ${nth}. ${site.call} of the ${site.by}, ${site.stack.split('<').slice(0, 6).join(' < ')}`;
+
+async function succeed(living: Living, call: Call): Promise<void> {
+  const { code, message } = await living.call(call);
+  expect(code, `${call}: ${message}`).to.equal('OK');
+}
+
+let mappings = 0;
+
+/** One that the engine keeps no user namespace of, so that it has to make one. */
+function useNewMapping(context: Record<string, string>): void {
+  if (context.uidmap !== MAPPING) return;
+  const mapping = `${MAPPING},80000:${300_000 + mappings++}:1`;
+  Object.assign(context, { uidmap: mapping, gidmap: mapping });
+}
+
+/** With the error that a failed disposal would hide. */
+function textOf(error: unknown): string {
+  if (error instanceof SuppressedError) return `${textOf(error.suppressed)}\nand then ${textOf(error.error)}`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The same for the same seed. */
+function draw<T>(from: readonly T[], count: number): T[] {
+  const rest = [...from];
+  let state = SEED;
+  return Array.from({ length: Math.min(count, rest.length) }, () => {
+    state = (state * 1_103_515_245 + 12_345) % 2 ** 31;
+    return rest.splice(Math.floor((state / 2 ** 31) * rest.length), 1)[0] as T;
+  });
+}
