@@ -18,7 +18,8 @@ export interface CrashSwitch {
 
 const EFFECTS = join(import.meta.dirname, '../support/crash/effects.fixture.ts');
 
-export function crashSwitch(): CrashSwitch {
+/** @param flags of the plugin */
+export function crashSwitch(flags: readonly string[] = []): CrashSwitch {
   let place = '';
   return {
     boot: undefined,
@@ -28,7 +29,7 @@ export function crashSwitch(): CrashSwitch {
       rmSync(place, { recursive: true, force: true });
       mkdirSync(place);
       for (const file of ['limit', 'count']) writeFileSync(join(place, file), '');
-      return startPluginBelow([...namespace(place, this.boot), ...preload(place)], directory);
+      return startPluginBelow([...namespace(place, this.boot), ...preload(place)], directory, flags);
     },
     arm(n) {
       writeFileSync(join(place, 'count'), '');

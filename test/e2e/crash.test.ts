@@ -6,11 +6,13 @@
 // hour (npm run test:crash).
 import { existsSync } from 'node:fs';
 import { expect } from 'chai';
-import { eventually } from '../support/fixtures.ts';
+import { eventually, temporaryDirectory } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
+import { type NriHost, nriHost, startNriHost } from '../support/nri-host.ts';
 import { type CrashSwitch, crashSwitch } from './crash-switch.ts';
 import { mountsAt } from './kernel.ts';
 import { startNode, type TestNode } from './node.ts';
+import { placeholderSpecimen } from './placeholder.ts';
 import { engineProcesses, isAlive } from './serve.ts';
 import {
   ALL_KINDS,
@@ -49,25 +51,65 @@ const WORLDS: readonly World[] = [
   withEarlierRecords,
 ];
 
-describe('a plugin that is killed', function () {
-  this.timeout(ALL_KINDS ? 600_000 : 90_000);
+describe('a plugin that is killed', () => {
+  const specimens = ALL_KINDS ? SPECIMENS : SPECIMENS.filter(({ title }) => FEW.includes(title));
+  crashes(specimens, {
+    waiting: specimenNamed('overlay that waits for its pod'),
+    prepare: async () => ({ flags: [], used: new AsyncDisposableStack() }),
+  });
+});
+
+describe('a plugin that is killed, of a runtime with NRI', () => {
+  let host: NriHost;
+  const specimen = placeholderSpecimen(() => host);
+  crashes([specimen], {
+    waiting: specimen,
+    async prepare(test) {
+      test.timeout('10m'); // The first run of a checkout builds the runtime's side.
+      const program = await nriHost(test);
+      await using used = new AsyncDisposableStack();
+      const place = used.use(temporaryDirectory());
+      host = used.use(await startNriHost(program, place.at('nri.sock')));
+      return { flags: ['--nri-socket', host.socket], used: used.move() };
+    },
+  });
+});
+
+interface CrashesOptions {
+  /** One that is completed later. */
+  readonly waiting: Specimen;
+  /** What the plugin has beside it, and the flags by which it knows of that. */
+  prepare(test: Mocha.Context): Promise<{
+    readonly flags: readonly string[];
+    readonly used: AsyncDisposableStack;
+  }>;
+}
+
+function crashes(specimens: readonly Specimen[], { waiting, prepare }: CrashesOptions): void {
+  const timeout = ALL_KINDS ? 600_000 : 90_000;
   let node: TestNode;
   let crash: CrashSwitch;
+  let beside: AsyncDisposableStack;
 
   before(async function () {
     needRoot(this, 'the plugin mounts');
     needTool(this, 'unshare', 'a plugin starts in a mount namespace of its own');
-    crash = crashSwitch();
+    const { flags, used } = await prepare(this);
+    beside = used;
+    crash = crashSwitch(flags);
     node = await startNode({ start: (directory) => crash.start(directory) });
   });
-  after(() => node?.[Symbol.asyncDispose]());
+  after(async () => {
+    await node?.[Symbol.asyncDispose]();
+    await beside?.disposeAsync();
+  });
 
-  const specimens = ALL_KINDS ? SPECIMENS : SPECIMENS.filter(({ title }) => FEW.includes(title));
   for (const [i, specimen] of specimens.entries()) {
     for (const call of specimen.calls) {
       const only = ALL_KINDS ? undefined : POINTS[call][i % POINTS[call].length];
       const where = only === undefined ? 'at every point' : `at the ${only}. thing`;
       it(`${where} of a ${call} of ${specimen.title}: the CO comes to its end`, async function () {
+        this.timeout(timeout);
         if (specimen.needs) needTool(this, specimen.needs, `volumes of kind ${specimen.title}`);
         for (let n = only ?? 1; ; n++) {
           const happened = await killAt(n, call, specimen, WORLDS[(n + i) % WORLDS.length] ?? rebooted);
@@ -79,8 +121,9 @@ describe('a plugin that is killed', function () {
     }
   }
 
-  it('while a volume that waits for its pod is completed: the next one completes it', async () => {
-    const specimen = specimenNamed('overlay that waits for its pod');
+  it('while a volume that waits for its pod is completed: the next one completes it', async function () {
+    this.timeout(timeout);
+    const specimen = waiting;
     for (let n = 1; ; n += ALL_KINDS ? 1 : 4) {
       const living = specimen.make(node);
       await using _volume = living.volume;
@@ -89,13 +132,14 @@ describe('a plugin that is killed', function () {
       const isDone = () =>
         node.records().some(({ text }) => text.includes('"publish"') && text.includes('"done"'));
       crash.arm(n);
-      living.makePod?.();
+      const made = living.makePod?.();
       await eventually('it is completed, or the plugin dead', () => isDone() || isAlone());
       const happened = crash.disarm();
       if (happened.length >= n) {
         await node.kill();
         await node.start();
       }
+      await made;
       await living.run();
       await eventually('it is written down', isDone);
       await goBack(living, specimen);
@@ -134,7 +178,7 @@ describe('a plugin that is killed', function () {
     }
     return happened;
   }
-});
+}
 
 /** From this call on, again, to the last one. */
 async function goOn(living: Living, from: Call, { calls }: Specimen): Promise<void> {
