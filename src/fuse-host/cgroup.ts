@@ -2,7 +2,9 @@
 // and all its processes can be killed, daemons too.
 //
 //   version 2   below our own group: <own>/fuse-NAME. A group with processes cannot have such children (cgroups(7), "no
-//               internal processes"): where that stands in the way, we move to <own>/fuse-host first
+//               internal processes"): where that stands in the way, we move to <own>/fuse-host first, with the init of
+//               our container if that is all there is beside us. Commands that a runtime starts in a container later
+//               join its init
 //   version 1   the same in the hierarchy of the memory controller
 //   neither     helpers run in our group; why is said once
 import { createHash } from 'node:crypto';
@@ -100,9 +102,19 @@ function delegateMemory(directory: string): void {
   } catch (error) {
     if (!hasErrno(error, 'EBUSY')) throw error;
     mkdirSync(path.join(directory, OWN), { recursive: true });
-    writeFileSync(path.join(directory, OWN, 'cgroup.procs'), String(process.pid));
+    for (const pid of movable(directory)) {
+      // One at a time is what the kernel takes.
+      writeFileSync(path.join(directory, OWN, 'cgroup.procs'), String(pid));
+    }
     writeFileSync(control, '+memory');
   }
+}
+
+/** We, and our parent where nobody else is in the group: of others we know nothing. */
+function movable(directory: string): number[] {
+  const members = wordsOf(path.join(directory, 'cgroup.procs')).map(Number);
+  const family = [process.ppid, process.pid];
+  return members.every((pid) => family.includes(pid)) ? members : [process.pid];
 }
 
 function makeGroup(
