@@ -51,10 +51,10 @@ function suite(): Job[] {
   );
 }
 
-/** Few files in each, as each is long there and shows what it printed when it has ended. */
+/** One file in each, as each is long there and shows what it printed when it has ended. */
 function root(): Job[] {
   const globs = (process.env.TEST_FILES || 'test/kernel/**/*.test.ts,test/e2e/**/*.test.ts').split(',');
-  return jobsOf('root', globs, 2).map(({ title, command }) => ({
+  return jobsOf('root', globs, 1).map(({ title, command }) => ({
     ...{ title, command },
     beginning: command.slice(MOCHA.length).join(' '),
   }));

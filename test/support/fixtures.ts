@@ -17,6 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { kernelIsBefore } from './kernel-version.ts';
 import { isOurs, mountTargets, TEMPORARY_PREFIX } from './leaks.ts';
 import { scaled } from './time-scale.ts';
 
@@ -46,12 +47,13 @@ export function temporaryDirectory(): TemporaryDirectory {
 
 /**
  * A new directory with a private tmpfs on it, so that nothing mounted below spreads, and its files can be
- * ID-mapped. Needs root. What a test leaves mounted below is taken away for the next one's sake, and reported by
+ * ID-mapped; before Linux 6.3, which cannot do that on a tmpfs, a private mount of the directory itself. Needs root. What a test leaves mounted below is taken away for the next one's sake, and reported by
  * hooks.ts; not thrown here, where it would stand before the failure that led to it.
  */
 export function mountPlace(): TemporaryDirectory {
   const directory = temporaryDirectory();
-  mountCommand('-t', 'tmpfs', '-o', 'mode=755', 'test', directory.path);
+  if (kernelIsBefore('6.3')) mountCommand('--bind', directory.path, directory.path);
+  else mountCommand('-t', 'tmpfs', '-o', 'mode=755', 'test', directory.path);
   mountCommand('--make-private', directory.path);
   return {
     ...directory,

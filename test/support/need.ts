@@ -4,6 +4,7 @@
 
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { kernelIsBefore } from './kernel-version.ts';
 
 export interface Skipped {
   readonly title: string;
@@ -40,6 +41,11 @@ export function hasCapability(bit: number): boolean {
 /** Skips the test where it turns out that this machine does not allow what it is about, in CI too. */
 export function needPermission(context: Mocha.Context, isAllowed: boolean, reason: string): void {
   if (!isAllowed) skip(context, reason);
+}
+
+/** Skips the test or hook on an older kernel than this, in CI too: it is about what that does not have. */
+export function needKernel(context: Mocha.Context, version: string, why: string): void {
+  if (kernelIsBefore(version)) skip(context, `Linux before ${version}: ${why}`);
 }
 
 /** Skips the test or hook unless the file is there. */
