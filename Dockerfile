@@ -13,8 +13,9 @@
 ARG BASE=docker.io/library/debian:trixie-slim
 # One that has npm already, node:24-trixie-slim say, is quicker.
 ARG BUILD_BASE=${BASE}
+ARG BUILDPLATFORM
 
-FROM ${BUILD_BASE} AS build
+FROM --platform=${BUILDPLATFORM} ${BUILD_BASE} AS build
 ENV DEBIAN_FRONTEND=noninteractive
 RUN command -v npm >/dev/null \
  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates npm >/dev/null; }
@@ -25,19 +26,27 @@ COPY package.json package-lock.json .npmrc ./
 RUN --mount=type=secret,id=ca \
     [ ! -s /run/secrets/ca ] || export NODE_EXTRA_CA_CERTS=/run/secrets/ca; \
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-COPY scripts/build.ts scripts/bundle.ts scripts/shipped.ts scripts/
+COPY scripts/build.ts scripts/bundle.ts scripts/shipped.ts scripts/fetch-platform.ts scripts/
 COPY src/ src/
-# By the Node that goes into the image, whichever npm ran on.
-RUN node_modules/node-linux-*/bin/node scripts/build.ts
+# By the Node of the lockfile, whichever npm ran on.
+RUN node_modules/.bin/node scripts/build.ts
+# For another platform than this machine's, its own Node and native module.
+ARG TARGETARCH
+RUN --mount=type=secret,id=ca \
+    [ ! -s /run/secrets/ca ] || export NODE_EXTRA_CA_CERTS=/run/secrets/ca; \
+    cpu=$(echo "${TARGETARCH:-$(dpkg --print-architecture)}" | sed 's/^amd64$/x64/'); echo "$cpu" >/target-cpu; \
+    node_modules/.bin/node scripts/fetch-platform.ts "$cpu"
 # What goes into the image, at its place. Of koffi all but its C++ sources; Node alone, without npm.
 RUN set -eu; lib=/out/usr/local/lib/csi-driver-idmap; doc=/out/usr/share/doc/csi-driver-idmap; \
-    mkdir -p /out/usr/local/bin "$lib/node_modules" "$doc"; \
-    cp node_modules/node-linux-*/bin/node /out/usr/local/bin/node; \
-    cp node_modules/node-linux-*/LICENSE "$doc/LICENSE.node"; \
+    cpu=$(cat /target-cpu); \
+    mkdir -p /out/usr/local/bin "$lib/node_modules/@koromix" "$doc"; \
+    cp "node_modules/node-linux-$cpu/bin/node" /out/usr/local/bin/node; \
+    cp "node_modules/node-linux-$cpu/LICENSE" "$doc/LICENSE.node"; \
     cp dist/* "$lib/"; \
     cp package.json "$doc/"; \
-    cp node_modules/koffi/LICENSE.txt "$doc/LICENSE.koffi"; \
-    cp -r node_modules/koffi node_modules/@koromix "$lib/node_modules/"; \
+    cp "node_modules/koffi/LICENSE.txt" "$doc/LICENSE.koffi"; \
+    cp -r "node_modules/koffi" "$lib/node_modules/"; \
+    cp -r "node_modules/@koromix/koffi-linux-$cpu" "$lib/node_modules/@koromix/"; \
     cd "$lib/node_modules"; \
     rm -rf koffi/doc koffi/lib koffi/vendor koffi/cnoke.cjs @koromix/*/musl_*; \
     find koffi -type f ! -name '*.js' ! -name '*.cjs' ! -name package.json -delete; \

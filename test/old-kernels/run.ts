@@ -1,7 +1,7 @@
 // Runs tests on an older kernel, in a machine by qemu: `make test-kernel`. By environment variables:
 //
 //   KERNEL        6.1 or 6.12: Debian's cloud kernels
-//   FILES         which test files, as globs with commas between (default: those of `npm run test:root`)
+//   FILES         which test files, as globs with spaces between (default: those of `npm run test:root`)
 //   COMMAND       in place of the tests: what a shell in the checkout is to run
 //   PROCESSORS    of the machine (default 2)
 //   MEMORY        of the machine (default 3G)
