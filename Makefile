@@ -62,9 +62,10 @@ test-kernel: deps ## KERNEL=6.1 or 6.12: the root suite on that kernel in qemu; 
 
 ##@ A real node
 .PHONY: cluster
-cluster: deps tools ## A Kubernetes cluster of one node on this machine, built from source: ten minutes the first time (root, Go)
+cluster: deps tools ## A Kubernetes cluster of one node, built from source, with the driver by its chart: a quarter of an hour the first time (root, Go)
 	test/cluster/node/build
 	test/cluster/node/up
+	test/cluster/node/driver
 
 .PHONY: cluster-down
 cluster-down: ## Stop it; nothing is left but what was built

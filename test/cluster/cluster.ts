@@ -5,12 +5,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { needFile, needRoot } from '../support/need.ts';
+import { withEvidence } from './evidence.ts';
+import { environment, KUBECONFIG, KUBELET_DIR } from './where.ts';
 
-export const CLUSTER_DIR = process.env.CLUSTER_DIR ?? '/var/lib/one-node-cluster';
-export const KUBELET_DIR = process.env.KUBELET_DIR ?? '/var/lib/kubelet';
-export const NODE = process.env.NODE_NAME ?? 'node-1';
-export const KUBECONFIG = join(CLUSTER_DIR, 'run/admin.conf');
-export const NRI_SOCKET = join(CLUSTER_DIR, 'run/nri.sock');
 /** What the pods of the tests run. */
 export const IMAGE = 'local/busybox:1';
 
@@ -19,11 +16,6 @@ export type KubernetesObject = Readonly<Record<string, unknown>>;
 
 const run = promisify(execFile);
 const SCRIPTS = join(import.meta.dirname, 'node');
-const environment = {
-  ...process.env,
-  KUBECONFIG,
-  PATH: `${join(CLUSTER_DIR, 'bin')}:${process.env.PATH ?? ''}`,
-};
 
 /** Skips where there is no cluster. The image of the pods is there afterwards. */
 export async function needCluster(context: Mocha.Context): Promise<void> {
@@ -86,7 +78,7 @@ export async function eventsOf(pod: string): Promise<string[]> {
   return items.map(({ reason, message }) => `${reason}: ${message}`);
 }
 
-const PATIENCE_MS = 90_000;
+const PATIENCE_MS = 120_000;
 
 /** @throws Error that says how the pod is, when it does not come so far */
 export async function untilPod(
@@ -100,17 +92,24 @@ export async function untilPod(
     if (isSo(pod)) return pod;
     if (performance.now() > deadline) {
       const events = (await eventsOf(name)).join('\n  ');
-      throw new Error(`pod ${name}: waited in vain: ${what}: ${JSON.stringify(pod.status)}\n  ${events}`);
+      const status = JSON.stringify(pod.status);
+      throw withEvidence(new Error(`pod ${name}: waited in vain: ${what}: ${status}\n  ${events}`));
     }
     await sleep(200);
   }
 }
 
-/** Waits for something on the node. */
-export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS;
+/** Waits for something on the node. `what` may tell how far it has come. */
+export async function until(
+  what: string | (() => string),
+  isSo: () => boolean | Promise<boolean>,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const deadline = performance.now() + patienceMs;
   while (!(await isSo())) {
-    if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`);
+    if (performance.now() > deadline) {
+      throw withEvidence(new Error(`waited in vain: ${typeof what === 'string' ? what : what()}`));
+    }
     await sleep(50);
   }
 }

@@ -1,10 +1,13 @@
-// The driver on the node, as a process that the test can kill; in the cluster its CSIDriver object.
+// The driver on the node as a process that the test can kill at any moment, and its CSIDriver object; what the chart has
+// installed is taken away for it.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { applied, KUBECONFIG, KUBELET_DIR, kubectl, NODE, NRI_SOCKET, until } from './cluster.ts';
+import { DRIVER_NAME, uninstall } from './chart.ts';
+import { applied, kubectl, until } from './cluster.ts';
+import { KUBECONFIG, KUBELET_DIR, NODE, NRI_SOCKET } from './where.ts';
 
 export interface Driver extends AsyncDisposable {
   /** What it has logged, over all its lives. */
@@ -13,11 +16,11 @@ export interface Driver extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-export const DRIVER_NAME = 'idmap.csi.dev';
 const PROGRAM = join(import.meta.dirname, '../../bin/csi-driver-idmap');
 const PLUGIN_DIR = join(KUBELET_DIR, 'plugins', DRIVER_NAME);
 
 export async function startDriver(...flags: readonly string[]): Promise<Driver> {
+  await uninstall();
   await using making = new AsyncDisposableStack();
   making.use(await applied(CSI_DRIVER));
   const said: string[] = [];

@@ -1,6 +1,8 @@
 // Objects of the cluster as people write them: a volume with its claim, and pods that have it.
-import { IMAGE, type KubernetesObject, NODE } from './cluster.ts';
-import { DRIVER_NAME } from './driver.ts';
+
+import { DRIVER_NAME } from './chart.ts';
+import { IMAGE, type KubernetesObject } from './cluster.ts';
+import { NODE } from './where.ts';
 
 export type Attributes = Readonly<Record<string, string>>;
 
@@ -28,6 +30,8 @@ export interface PodObject {
   readonly hostUsers?: boolean;
   readonly fsGroup?: number;
   readonly runAsUser?: number;
+  /** Brought to the node by the scheduler, which asks for taints; else it is there at once. */
+  readonly isScheduled?: boolean;
   readonly restartPolicy?: 'Always' | 'OnFailure' | 'Never';
   readonly init?: readonly ContainerOfPod[];
   readonly containers: readonly ContainerOfPod[];
@@ -60,7 +64,15 @@ export function volume(name: string, volumeAttributes: Attributes): KubernetesOb
 }
 
 export function pod({ name, claim = name, inline, ...spec }: PodObject): KubernetesObject {
-  const { hostUsers = false, fsGroup, runAsUser, restartPolicy = 'Never', init = [], containers } = spec;
+  const {
+    hostUsers = true,
+    isScheduled = false,
+    fsGroup,
+    runAsUser,
+    restartPolicy = 'Never',
+    init = [],
+    containers,
+  } = spec;
   const source = inline
     ? { csi: { driver: DRIVER_NAME, volumeAttributes: inline } }
     : { persistentVolumeClaim: { claimName: claim } };
@@ -69,7 +81,8 @@ export function pod({ name, claim = name, inline, ...spec }: PodObject): Kuberne
     kind: 'Pod',
     metadata: { name },
     spec: {
-      ...{ nodeName: NODE, hostUsers, restartPolicy, dnsPolicy: 'Default', terminationGracePeriodSeconds: 0 },
+      ...(!isScheduled && { nodeName: NODE }),
+      ...{ hostUsers, restartPolicy, dnsPolicy: 'Default', terminationGracePeriodSeconds: 0 },
       enableServiceLinks: false,
       automountServiceAccountToken: false,
       securityContext: {

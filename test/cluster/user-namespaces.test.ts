@@ -1,6 +1,6 @@
 // Pods with hostUsers: false on a real node: kubelet, containerd and runc decide what they get. By NRI: at the mountPath
 // itself, for every kind of volume; without, what docs/user-namespaces.md says.
-import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { ownerOf, writeFiles } from '../support/fixtures.ts';
@@ -8,9 +8,7 @@ import { makeImage } from '../support/images.ts';
 import { needTool } from '../support/need.ts';
 import {
   applied,
-  CLUSTER_DIR,
   eventsOf,
-  type KubernetesObject,
   kubectl,
   needCluster,
   type PodStatus,
@@ -18,40 +16,15 @@ import {
   script,
   targetOf,
   until,
-  untilGone,
   untilPod,
 } from './cluster.ts';
+import { type At, dataOf, dataSet, removeDataSets } from './data.ts';
 import { type Driver, startDriver } from './driver.ts';
-import { type Attributes, type PodObject, pod, volume } from './objects.ts';
+import { type Attributes, type PodObject, pod as podObject, volume } from './objects.ts';
+import { isRunning, outputOf, running } from './pods.ts';
+import { CLUSTER_DIR } from './where.ts';
 
-/** On the node's own disk, as data of nodes is. */
-const DATA = '/var/lib/csi-driver-idmap-tests';
-
-type At = (...names: string[]) => string;
-
-function dataSet(name: string): At {
-  const directory = join(DATA, name);
-  rmSync(directory, { recursive: true, force: true });
-  writeFiles(directory, {
-    'base/of-root': { content: 'root', uid: 0, gid: 0, mode: 0o640 },
-    'base/of-service': { content: 'service', uid: 33, gid: 33 },
-    'top/of-user': { content: 'user', uid: 1000, gid: 1001 },
-    'top/sub/inner': { content: 'inner', uid: 0, gid: 0 },
-    'upper/': {},
-    'work/': {},
-  });
-  return (...names) => join(directory, ...names);
-}
-
-const isOver = ({ status }: PodStatus) => status.phase === 'Succeeded' || status.phase === 'Failed';
-const isRunning = ({ status }: PodStatus) =>
-  status.phase === 'Running' && (status.containerStatuses ?? []).every(({ state }) => state.running);
-
-/** What the container of a pod has printed, once it has ended. */
-async function outputOf(name: string): Promise<string[]> {
-  await untilPod(name, 'it ends', isOver);
-  return (await kubectl('logs', name)).trim().split('\n').filter(Boolean);
-}
+const pod = (spec: PodObject) => podObject({ hostUsers: false, ...spec });
 
 interface Row {
   readonly name: string;
@@ -164,27 +137,11 @@ describe('pods with user namespaces on a real node, by NRI', function () {
   });
   after(async () => {
     await driver?.[Symbol.asyncDispose]();
-    rmSync(DATA, { recursive: true, force: true });
+    removeDataSets();
   });
 
   // Whatever a test has killed, before its objects are deleted and for those that follow.
   afterEach(() => driver?.start());
-
-  /** Made, and deleted at the end of the block, when kubelet has forgotten the pods. */
-  async function running(
-    stack: AsyncDisposableStack,
-    ...objects: readonly KubernetesObject[]
-  ): Promise<void> {
-    const names = objects
-      .filter(({ kind }) => kind === 'Pod')
-      .map(({ metadata }) => (metadata as { name: string }).name);
-    const pods: PodStatus[] = [];
-    stack.defer(async () => {
-      for (const one of pods) await untilGone(one);
-    });
-    stack.use(await applied(...objects));
-    for (const name of names) pods.push(await podOf(name));
-  }
 
   it('every kind of volume: owners, what can be written, and what is on disk', async function () {
     await using stack = new AsyncDisposableStack();
@@ -240,8 +197,8 @@ describe('pods with user namespaces on a real node, by NRI', function () {
       const { status } = await podOf(name);
       expect(status.containerStatuses?.[0]?.restartCount, name).to.equal(1);
     }
-    expect(ownerOf(join(DATA, 'parts-persistent/upper/fresh/below/file'))).to.equal('0:0');
-    expect(ownerOf(join(DATA, 'parts-bind/top/fresh/below'))).to.equal('0:0');
+    expect(ownerOf(dataOf('parts-persistent', 'upper/fresh/below/file'))).to.equal('0:0');
+    expect(ownerOf(dataOf('parts-bind', 'top/fresh/below'))).to.equal('0:0');
   });
 
   it('two pods with different ids on one source: each sees its own owners, and the disk keeps its own', async () => {
@@ -401,7 +358,7 @@ describe('pods with user namespaces on a real node, nested', function () {
   });
   after(async () => {
     await driver?.[Symbol.asyncDispose]();
-    rmSync(DATA, { recursive: true, force: true });
+    removeDataSets();
   });
 
   it('an overlay is in a directory below the mountPath', async () => {

@@ -3,8 +3,12 @@
 dir=${CLUSTER_DIR:-/var/lib/one-node-cluster}
 bin=$dir/bin run=$dir/run kubelet_dir=${KUBELET_DIR:-/var/lib/kubelet}
 export PATH=$bin:$PATH
+# Where Go's own archive goes, which not every PATH has.
+command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+# Mounts at and below directories (a regular expression), the last one first.
+mounts_below() { cut -d' ' -f5 /proc/self/mountinfo | { grep -E "^($1)(/|\$)" || true; } | sort -ru; }
 need_root() { [ "$(id -u)" = 0 ] || fail "needs root"; }
 
 # start_ NAME COMMAND...: in a session of its own, output in $run/logs. Kept, so that it can be started again (restart).

@@ -1,0 +1,33 @@
+// Data sets of the tests, on the node's own disk, as data of nodes is. The chart shows the driver this directory
+// (node/driver).
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFiles } from '../support/fixtures.ts';
+
+export const DATA = '/var/lib/csi-driver-idmap-tests';
+
+/** A path in a data set. */
+export type At = (...names: string[]) => string;
+
+/** Two layers with files of several owners, and an empty one to write to; what was there before is gone. */
+export function dataSet(name: string): At {
+  rmSync(dataOf(name), { recursive: true, force: true });
+  writeFiles(dataOf(name), {
+    'base/of-root': { content: 'root', uid: 0, gid: 0, mode: 0o640 },
+    'base/of-service': { content: 'service', uid: 33, gid: 33 },
+    'top/of-user': { content: 'user', uid: 1000, gid: 1001 },
+    'top/sub/inner': { content: 'inner', uid: 0, gid: 0 },
+    'upper/': {},
+    'work/': {},
+  });
+  return (...names) => dataOf(name, ...names);
+}
+
+/** A path in one of them. */
+export const dataOf = (name: string, ...names: readonly string[]): string => join(DATA, name, ...names);
+
+/** Removes all of them. The directory itself stays: the driver's container has it. */
+export function removeDataSets(): void {
+  if (!existsSync(DATA)) return;
+  for (const name of readdirSync(DATA)) rmSync(join(DATA, name), { recursive: true, force: true });
+}
