@@ -15,8 +15,8 @@ export type Values = Readonly<Record<string, unknown>>;
 type Component = 'driver' | 'fuse-host';
 
 const CHART = join(import.meta.dirname, '../../charts/csi-driver-idmap');
-/** Made by node/driver: image, kubelet's directory, the runtime's socket. */
-const VALUES_OF_NODE = join(CLUSTER_DIR, 'run/values.yaml');
+/** Values, made by node/driver: image, kubelet's directory, the runtime's socket. */
+export const VALUES_OF_NODE = join(CLUSTER_DIR, 'run/values.yaml');
 const run = promisify(execFile);
 
 export const helm = async (...args: readonly string[]): Promise<string> =>
