@@ -17,7 +17,7 @@ export function heldOfVolumes(): string[] {
       .filter(({ target }) => OF_VOLUMES.test(target))
       .map(({ target, type }) => `mount: ${target} (${type})`),
     ...loopFiles().map((file) => `loop device: of ${file}`),
-    ...commands(/\/(bindfs|squashfuse|fuse2fs) /).map((command) => `helper: ${command}`),
+    ...commands(/^\S*\/(bindfs|squashfuse|fuse2fs) /).map((command) => `helper: ${command}`),
     ...filesBelow(join(PLUGIN_DIR, 'records')).map((file) => `record: ${file}`),
     ...entries(join(PLUGIN_DIR, 'layers')).map((name) => `layer: ${name}`),
   ];
@@ -49,11 +49,12 @@ const loopFiles = (): string[] =>
     .flatMap((name) => contentOf(`/sys/block/${name}/loop/backing_file`).trim() || [])
     .filter((file) => file.startsWith(`${DATA}/`) || file.startsWith(`${KUBELET_DIR}/`));
 
+/** Of processes that have to do with kubelet's directory; others may run the same programs. */
 const commands = (pattern: RegExp): string[] =>
   readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map((pid) => contentOf(`/proc/${pid}/cmdline`).replaceAll('\0', ' '))
-    .filter((command) => pattern.test(command));
+    .filter((command) => pattern.test(command) && command.includes(KUBELET_DIR));
 
 const entries = (directory: string): string[] => (existsSync(directory) ? readdirSync(directory) : []);
 

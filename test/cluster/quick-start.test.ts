@@ -1,5 +1,5 @@
 // docs/quick-start.md as a new user types it: every command of the page, as it stands there, in its order. What a page
-// cannot know of this node is added to `helm install`: where its runtime's socket is, and that `/` is not shared.
+// cannot know of this node is added to `helm install`: where its runtime's socket is.
 import { execFile } from 'node:child_process';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// Tests of a real node (test/cluster) are about this machine as it is, with what runs on it: they stay in its mount
-// namespace (isolation.ts), and what its container runtime does in its own time is not theirs.
+// Tests of a real node (test/cluster) are about that as it is, with what runs on it: they are in its mount namespace
+// (test/cluster/hooks.ts) and get none of their own (isolation.ts), and what its container runtime does in its own time is not theirs.
 
 /** As `npm run test:cluster` says. */
 export const isOnHost = (): boolean => process.env.TEST_MOUNT_NAMESPACE === 'host';

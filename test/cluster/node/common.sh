@@ -11,6 +11,32 @@ fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
 mounts_below() { cut -d' ' -f5 /proc/self/mountinfo | { grep -E "^($1)(/|\$)" || true; } | sort -ru; }
 need_root() { [ "$(id -u)" = 0 ] || fail "needs root"; }
 
+# The cluster has a mount namespace of its own, held by a process. What it mounts is in nobody else's then: a program that
+# makes a mount namespace gets a copy of all mounts of the one that it comes from, and keeps the loop devices below them busy.
+# `/` is shared in it, as systemd makes that of a node, and all mounts are gone with the last process.
+command_of() { { tr '\0' ' ' <"/proc/${1:-none}/cmdline"; } 2>/dev/null; }
+is_holder() { [ "$(command_of "${1:-}")" = 'one-node-cluster infinity ' ]; }
+begin_namespace() {
+  local holder
+  holder=$(cat "$run/namespace.pid" 2>/dev/null) || true
+  ! is_holder "$holder" || return 0
+  # Of tests that run now: their mounts are not to be kept by us.
+  local begin='mount --make-rshared / && grep -o " /[^ ]*/idmap-[^ ]*" /proc/self/mountinfo | sort -ru | xargs -r umount -l 2>/dev/null
+    exec -a one-node-cluster sleep infinity'
+  setsid unshare --mount --propagation slave bash -c "$begin" >/dev/null 2>&1 </dev/null &
+  holder=$!
+  echo $holder >"$run/namespace.pid"
+  for _ in $(seq 100); do is_holder $holder && return; sleep 0.1; done
+  fail "no mount namespace could be made"
+}
+# enter_namespace "$@": the script goes on in it, where there is one.
+enter_namespace() {
+  local holder
+  holder=$(cat "$run/namespace.pid" 2>/dev/null) || return 0
+  is_holder "$holder" && [ "$(readlink /proc/self/ns/mnt)" != "$(readlink "/proc/$holder/ns/mnt")" ] || return 0
+  exec nsenter --mount="/proc/$holder/ns/mnt" -- sh -c 'cd "$1" && shift && exec "$@"' sh "$PWD" "$here/${0##*/}" "$@"
+}
+
 # start_ NAME COMMAND...: in a session of its own, output in $run/logs. Kept, so that it can be started again (restart).
 start_() {
   local name=$1
