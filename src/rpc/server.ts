@@ -28,7 +28,15 @@ export interface ServeOptions {
   readonly log: Logger;
   /** How long running calls may take when the server is disposed of, before they are cut. */
   readonly graceMs?: number;
+  /** How long a connection may have no call before it is ended (default: 5 minutes). */
+  readonly idleMs?: number;
 }
+
+/**
+ * Long for a client that keeps one, and connects again by itself. A grpc-js client that is closed after it failed to
+ * connect tries once more all the same, and would hold what it then gets for as long as both processes live.
+ */
+const IDLE_MS = 5 * 60_000;
 
 export interface UnixServer extends AsyncDisposable {
   readonly path: string;
@@ -47,6 +55,7 @@ export async function serveUnix({
   services,
   log,
   graceMs = 10_000,
+  idleMs = IDLE_MS,
 }: ServeOptions): Promise<UnixServer> {
   const problem = socketPathProblem(path);
   if (problem !== undefined) throw new Error(`cannot listen on ${path}: ${problem}`);
@@ -56,7 +65,7 @@ export async function serveUnix({
   await removeStale(path);
 
   const running = new Set<Promise<unknown>>();
-  const server = new Server({ 'grpc.enable_channelz': 0 });
+  const server = new Server({ 'grpc.enable_channelz': 0, 'grpc.max_connection_idle_ms': idleMs });
   for (const { definition, implementation } of services) {
     server.addService(withUnreadable(definition), tracked(implementation, running, log));
   }

@@ -73,6 +73,7 @@ export async function startPluginBelow(
   }
   return {
     socket,
+    pid: child.pid ?? 0,
     get log(): LogLine[] {
       return said.map((text) => ({ time: 0, text }));
     },

@@ -124,7 +124,7 @@ const FORMS: readonly Form[] = [
     corpus: POLICIES,
     read: (text) => expect(readPolicy(text).rules).to.be.an('array'),
     refusal: (error) => error instanceof PolicyFileError,
-    usual: 200,
+    usual: 80,
   },
   {
     title: 'endpoints',

@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -16,6 +17,7 @@ export interface LogLine {
 
 export interface Plugin extends AsyncDisposable {
   readonly socket: string;
+  readonly pid: number;
   readonly log: readonly LogLine[];
   /** By SIGTERM. Gives its exit status, or the name of the signal that ended it. */
   stop(): Promise<number | string>;
@@ -45,6 +47,7 @@ export async function startPlugin(directory: string, flags: readonly string[] = 
 
   const plugin: Plugin = {
     socket,
+    pid: child.pid ?? 0,
     log,
     stop: () => end(child, 'SIGTERM'),
     [Symbol.asyncDispose]: async () => {
@@ -88,7 +91,9 @@ async function answersReady(socket: string, signal: AbortSignal): Promise<void> 
   const deadline = Date.now() + startMs;
   let last: unknown = new Error('it was not ready in time');
   while (Date.now() < deadline) {
-    // A client that failed to connect would wait before it tries again.
+    await delay(20, undefined, { signal });
+    // A client that fails to connect tries again later, also when it is closed by then, and stays connected.
+    if (!existsSync(socket)) continue;
     using client = connect(IdentityService, socket);
     try {
       const { ready } = await client.probe({}, { timeoutMs: 1000, signal });
@@ -96,7 +101,6 @@ async function answersReady(socket: string, signal: AbortSignal): Promise<void> 
     } catch (error) {
       last = error;
     }
-    await delay(20, undefined, { signal });
   }
   throw last;
 }

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { lstat, mkdir, stat, writeFile } from 'node:fs/promises';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
@@ -21,13 +22,13 @@ describe('rpc server', () => {
   });
   afterEach(() => stack.disposeAsync());
 
-  async function serve(path: string): Promise<UnixServer> {
+  async function serve(path: string, idleMs?: number): Promise<UnixServer> {
     const { log } = captureLog();
     const handlers = { nodeGetInfo: async () => info };
     const services = [
       { definition: NodeService, implementation: toImplementation(NodeService, handlers, { log }) },
     ];
-    return stack.use(await serveUnix({ path, services, log }));
+    return stack.use(await serveUnix({ path, services, log, ...(idleMs !== undefined && { idleMs }) }));
   }
 
   async function answers(path: string): Promise<boolean> {
@@ -136,6 +137,13 @@ describe('rpc server', () => {
     );
     await client.nodeGetInfo({});
     await server[Symbol.asyncDispose]();
+  });
+
+  it('ends a connection that has no call for long', async () => {
+    const server = await serve(place.socket, 50);
+    const silent = createConnection({ path: server.path });
+    silent.resume();
+    await once(silent, 'close');
   });
 
   it('cuts calls after the grace period, by their signals', async () => {
