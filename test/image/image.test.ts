@@ -13,6 +13,7 @@ import { needFile, needRoot } from '../support/need.ts';
 import { RUNC } from '../support/runc.ts';
 import { type Image, openImage } from './archive.ts';
 import { type ContainerOptions, startContainer } from './container.ts';
+import { strayFiles } from './files.ts';
 
 /** As `make image ARCHIVE=` has made it. */
 const ARCHIVE = process.env.IMAGE_ARCHIVE ?? '';
@@ -65,6 +66,13 @@ describe('the image', () => {
     ]);
     const doc = readdirSync(at('usr/share/doc/csi-driver-idmap'));
     expect(doc).to.include.members(['LICENSE', 'LICENSE.node', 'LICENSE.koffi']);
+    expect(readFileSync(at('usr/local/lib/csi-driver-idmap/LICENSES.txt'), 'utf8')).to.match(
+      /^@grpc\/grpc-js /m,
+    );
+  });
+
+  it('has no file but those of Debian’s packages, what installing those makes, and what the Dockerfile copies', () => {
+    expect(strayFiles(image.root)).to.deep.equal([]);
   });
 
   it('has nothing that builds, no sources, and no lists of packages', () => {
