@@ -40,7 +40,7 @@ const CONTEXT = z
 const FIELDS = z.object({
   ...KEY,
   state: STATE,
-  /** Fingerprint of the request's arguments, to tell a repeated call from a contradicting one. */
+  /** Of the request's arguments, to tell a repeated call from a contradicting one; `+` and fsGroup follow it. */
   fingerprint: z.string(),
   /** The capability's access mode by name. */
   accessMode: z.string(),
@@ -125,7 +125,18 @@ export const isLater = ({ schema }: Pick<VolumeRecord, 'schema'>): boolean => sc
  * is there is taken for what is meant, as kubelet would take a refusal for "nothing is mounted".
  */
 export const isOfRequest = (record: VolumeRecord, fingerprint: string): boolean =>
-  record.schema !== SCHEMA || record.fingerprint === fingerprint;
+  record.schema !== SCHEMA || isSameRequest(record.fingerprint, fingerprint);
+
+/**
+ * A request without fsGroup and one with it are the same of a running pod when the node has gone over from `--fsgroup
+ * kubelet` to `idmap` meanwhile, or back: kubelet cannot have changed what the pod asks for.
+ */
+function isSameRequest(one: string, other: string): boolean {
+  const [digest, group] = one.split('+');
+  const [otherDigest, otherGroup] = other.split('+');
+  const isToldApart = group !== undefined && otherGroup !== undefined;
+  return one === other || (digest === otherDigest && !isToldApart);
+}
 
 /** Derived from the key alone: a name to delete is never read from a record. */
 export function fileNameOf(key: RecordKey): string {

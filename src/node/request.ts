@@ -92,10 +92,13 @@ export interface Arguments {
   readonly stagingPath?: string | undefined;
 }
 
+/** With fsGroup in sight: whether it is among the arguments is a matter of who sees to it on the node (isOfRequest). */
 export function fingerprint({ volumeContext, capability, readonly, stagingPath }: Arguments): string {
   const context = Object.entries(volumeContext)
     .filter(([key]) => !VOLATILE_KEYS.has(key))
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  const text = JSON.stringify([context, capability, readonly ?? false, stagingPath ?? '']);
-  return createHash('sha256').update(text).digest('hex');
+  const { group, ...others } = capability;
+  const text = JSON.stringify([context, others, readonly ?? false, stagingPath ?? '']);
+  const digest = createHash('sha256').update(text).digest('hex');
+  return group === undefined ? digest : `${digest}+${group}`;
 }

@@ -150,6 +150,30 @@ describe('fsGroup', () => {
     expect(statSync(volume.target).gid).to.equal(0);
   });
 
+  it('of a running pod makes no other request of it when kubelet sees to it from now on, or the driver again', async () => {
+    let settings: string[] = [];
+    await using other = await startNode({
+      start: (directory) => startPluginBelow(['env', ...settings], directory),
+    });
+    const switchTo = async (fsgroup: string) => {
+      await other.kill();
+      settings = [`CSI_IDMAP_FSGROUP=${fsgroup}`];
+      await other.start();
+    };
+    await using volume = volumeOn(other, { context: { type: 'tmpfs' } });
+    expect(await volume.stage(request(GROUP))).to.include({ code: 'OK' });
+    expect(await volume.publish(request(GROUP))).to.include({ code: 'OK' });
+    const { id } = theMountAt(volume.target);
+    const withoutGroup = { volumeCapability: capability('MULTI_NODE_MULTI_WRITER') };
+    await switchTo('kubelet');
+    expect(await volume.stage(withoutGroup)).to.include({ code: 'OK' });
+    expect(await volume.publish(withoutGroup)).to.include({ code: 'OK' });
+    await switchTo('idmap');
+    expect(await volume.publish(request(GROUP))).to.include({ code: 'OK' });
+    expect(await volume.publish(request(OTHER))).to.include({ code: 'ALREADY_EXISTS' });
+    expect(theMountAt(volume.target).id).to.equal(id);
+  });
+
   it('with --fsgroup kubelet is not advertised, and refused', async () => {
     await using other = await startNode({
       start: (directory) => startPluginBelow(['env', 'CSI_IDMAP_FSGROUP=kubelet'], directory),

@@ -174,6 +174,16 @@ describe('the request of a record', () => {
     expect(isOfRequest(RECORD, 'another')).to.equal(false);
   });
 
+  it('is the same with fsGroup and without, which is a matter of the node, and not with another', () => {
+    const withGroup = { ...RECORD, fingerprint: 'f00d+2000' };
+    expect(isOfRequest(withGroup, 'f00d+2000')).to.equal(true);
+    expect(isOfRequest(withGroup, 'f00d')).to.equal(true);
+    expect(isOfRequest(RECORD, 'f00d+2000')).to.equal(true);
+    expect(isOfRequest(withGroup, 'f00d+3000')).to.equal(false);
+    expect(isOfRequest(withGroup, 'd00f+2000')).to.equal(false);
+    expect(isOfRequest(withGroup, 'd00f')).to.equal(false);
+  });
+
   it('of another schema is taken for the one that is meant: they have other fingerprints', () => {
     for (const schema of [SCHEMA - 1, SCHEMA + 1])
       expect(isOfRequest({ ...RECORD, schema }, 'another')).to.equal(true);
