@@ -2,8 +2,8 @@
 //
 //   kubelet has recorded it     after it has published all volumes, well before the container is made: begin()
 //   the container runtime asks  before it makes a container (runtime.ts): now()
-//   never                       the pod's directory goes, or the volume is unpublished, or a long time passes: an Event
-//                               tells the pod
+//   never                       the pod's directory goes, or the volume is unpublished. Meanwhile an Event tells the pod
+//                               why it is not there: that is not recorded for long, or that it fails
 //
 // Until then a pod that starts too early finds nothing that it could write to, and takes for its volume. A driver that
 // starts anew goes on from the records that wait.
@@ -35,23 +35,26 @@ export interface CompletionOptions {
   };
   /** How long a pod may be without its volume before it is told. */
   readonly patienceMs?: number;
-  /** How long to wait at all. */
-  readonly timeoutMs?: number;
+  /** Until it is tried again what has failed for good, so it seemed. */
+  readonly laterMs?: number;
   /** In place of what completes a volume, for tests of when that is. */
   readonly complete?: typeof complete;
 }
 
-type Outcome = 'completed' | 'unpublished' | 'expired' | 'failed';
+type Outcome = 'completed' | 'unpublished' | 'failed';
 
 interface Waiting {
   readonly controller: AbortController;
   readonly ended: Promise<void>;
+  /** Has what has failed tried again at once. */
+  readonly wake: () => void;
 }
 
 const PATIENCE_MS = 120_000;
-const TIMEOUT_MS = 3_600_000;
 /** Between tries of what failed: a source may yet appear, a server come back. */
 const RETRIES_MS = [500, 2_000, 10_000, 30_000, 60_000];
+/** The same when those are over, and the pod was told. */
+const LATER_MS = 300_000;
 /** Between looks whether a call of kubelet for the same volume, which is short, has ended. */
 const BUSY_MS = 20;
 
@@ -59,7 +62,7 @@ export function completions({
   deps,
   log,
   patienceMs = PATIENCE_MS,
-  timeoutMs = TIMEOUT_MS,
+  laterMs = LATER_MS,
   complete: completeNow = complete,
 }: CompletionOptions): Completions {
   const waits = new Map<string, Waiting>();
@@ -82,30 +85,42 @@ export function completions({
     if (now?.state === 'waiting') await completeNow(now, podMapping, deps());
   }
 
-  async function run(record: VolumeRecord, signal: AbortSignal): Promise<void> {
-    const outcome = await waitAndComplete(record, signal).catch((error: unknown): Outcome => {
-      if (signal.aborted) return endOf(record);
-      tell(record, reasonOf(record), `the volume is not there: ${messageOf(error)}`);
-      return 'failed';
-    });
-    deps().metrics.count('csi_idmap_userns_record_waits_total', { outcome });
-    log.info('a volume that waited for the ids of its pod', {
-      volume: record.volumeId,
-      target: record.path,
-      outcome,
-    });
+  async function run(record: VolumeRecord, signal: AbortSignal, awake: EventTarget): Promise<void> {
+    for (let outcome: Outcome = 'failed'; outcome === 'failed'; ) {
+      outcome = await waitAndComplete(record, signal).catch((error: unknown): Outcome => {
+        if (signal.aborted) return endOf(record);
+        tell(record, reasonOf(record), `the volume is not there: ${messageOf(error)}`);
+        return 'failed';
+      });
+      deps().metrics.count('csi_idmap_userns_record_waits_total', { outcome });
+      log.info('a volume that waited for the ids of its pod', {
+        volume: record.volumeId,
+        target: record.path,
+        outcome,
+      });
+      if (outcome === 'failed') await later(signal, awake);
+    }
+  }
+
+  /** Sooner when it is woken, or is to end. */
+  async function later(signal: AbortSignal, awake: EventTarget): Promise<void> {
+    const over = new AbortController();
+    awake.addEventListener('wake', () => over.abort(), { once: true, signal: over.signal });
+    await sleep(laterMs, undefined, { signal: AbortSignal.any([signal, over.signal]) }).catch(
+      () => undefined,
+    );
+    over.abort();
   }
 
   async function waitAndComplete(record: VolumeRecord, signal: AbortSignal): Promise<Outcome> {
     const { kubeletDir } = deps();
     const podUid = record.pod?.uid ?? '';
     const late = setTimeout(() => tell(record, 'UserNamespaceRecordMissing', MISSING), patienceMs);
-    const found = await waitForPodRecord({ kubeletDir, podUid, signal, timeoutMs });
+    const found = await waitForPodRecord({ kubeletDir, podUid, signal });
     // Tries to complete it may take longer than that: of these the pod is told otherwise.
     clearTimeout(late);
     if (found.is === 'aborted') return endOf(record);
     if (found.is === 'gone') return 'unpublished';
-    if (found.is === 'expired') return 'expired';
     if (found.is === 'invalid')
       throw new Error(`kubelet's record of the pod's user namespace: ${found.because}`);
     await untilCompleted(record, found.mapping, signal);
@@ -144,10 +159,12 @@ export function completions({
   return {
     begin(record) {
       const name = fileNameOf(record);
-      if (waits.has(name)) return;
+      const there = waits.get(name);
+      if (there !== undefined) return there.wake();
       const controller = new AbortController();
-      const ended = run(record, controller.signal).finally(() => waits.delete(name));
-      waits.set(name, { controller, ended });
+      const awake = new EventTarget();
+      const ended = run(record, controller.signal, awake).finally(() => waits.delete(name));
+      waits.set(name, { controller, ended, wake: () => void awake.dispatchEvent(new Event('wake')) });
     },
     async now(record, podMapping) {
       await work(record, podMapping);

@@ -74,7 +74,7 @@ export const METRICS = {
   csi_idmap_userns_record_waits_total: {
     type: 'counter',
     help: "Waits for kubelet's record of a pod's user namespace",
-    labels: { outcome: '`completed`, `unpublished` when the pod went first, `expired`, `failed`' },
+    labels: { outcome: '`completed`, `unpublished` when the pod went first, `failed`: it is tried again' },
   },
   csi_idmap_fuse_volumes: {
     type: 'gauge',

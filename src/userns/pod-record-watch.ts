@@ -9,7 +9,6 @@ import type { PodRecord } from './kubelet-record.ts';
 import { lookForPodRecord, type RecordedPod } from './pod-record.ts';
 
 export interface PodRecordWait extends RecordedPod {
-  readonly timeoutMs: number;
   readonly signal?: AbortSignal;
   /** Between looks, where inotify does not tell. */
   readonly pollMs?: number;
@@ -19,16 +18,10 @@ export type AwaitedRecord =
   | Exclude<PodRecord, { is: 'none' }>
   /** The pod's directory is not there, or no longer. */
   | { readonly is: 'gone' }
-  | { readonly is: 'expired' }
   | { readonly is: 'aborted' };
 
 /** Never rejects. When it resolves nothing is left of it: no watcher, timer or listener. */
-export function waitForPodRecord({
-  timeoutMs,
-  signal,
-  pollMs = 1_000,
-  ...pod
-}: PodRecordWait): Promise<AwaitedRecord> {
+export function waitForPodRecord({ signal, pollMs = 1_000, ...pod }: PodRecordWait): Promise<AwaitedRecord> {
   const { promise, resolve } = Promise.withResolvers<AwaitedRecord>();
   const waiting = new DisposableStack();
   const end = (how: AwaitedRecord) => {
@@ -45,8 +38,6 @@ export function waitForPodRecord({
   else {
     signal?.addEventListener('abort', aborted, { once: true });
     waiting.defer(() => signal?.removeEventListener('abort', aborted));
-    const over = setTimeout(end, Math.min(timeoutMs, LONGEST_MS), { is: 'expired' });
-    waiting.defer(() => clearTimeout(over));
     const poll = setInterval(look, pollMs);
     waiting.defer(() => clearInterval(poll));
     // Before the first look, so that nothing falls between the two.
@@ -56,9 +47,6 @@ export function waitForPodRecord({
   }
   return promise;
 }
-
-/** setTimeout() takes no more. */
-const LONGEST_MS = 2 ** 31 - 1;
 
 function foundOf(pod: RecordedPod): ReturnType<typeof lookForPodRecord> {
   try {

@@ -1,8 +1,9 @@
 // When a volume that waits is completed, and when its pod is told that it is not. What is mounted: test/e2e/nested.test.ts,
 // nri.test.ts.
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'chai';
 import { SCHEMA, type VolumeRecord } from '../../../src/journal/record.ts';
 import { completions } from '../../../src/node/completions.ts';
@@ -34,7 +35,7 @@ describe('the completion of a volume that waits', () => {
   });
   afterEach(() => kubelet[Symbol.dispose]());
 
-  function begin(options: { patienceMs?: number; timeoutMs?: number } = {}): AsyncDisposable {
+  function begin(options: { patienceMs?: number } = {}): AsyncDisposable {
     // What a completion asks for when the volume has been completed by somebody else.
     const journal: Partial<NodeDependencies['journal']> = { find: () => ({ ...RECORD, state: 'done' }) };
     const events: Partial<NodeDependencies['events']> = {
@@ -50,12 +51,20 @@ describe('the completion of a volume that waits', () => {
     return running;
   }
 
+  /** As kubelet does: whoever sees it sees all of it. */
+  function writeRecord(ids = [{ hostId: 65_536, containerId: 0, length: 65_536 }]): void {
+    const [directory, text] = [
+      join(kubelet.path, 'pods', UID),
+      JSON.stringify({ uidMappings: ids, gidMappings: ids }),
+    ];
+    writeFileSync(join(directory, 'new'), text);
+    renameSync(join(directory, 'new'), join(directory, 'userns'));
+  }
+
   const isOver = () => eventually('it has ended', () => told.outcomes.length > 0);
 
   it('waits for a call of kubelet that is at work on its target, however long it takes', async () => {
-    const ids = [{ hostId: 65_536, containerId: 0, length: 65_536 }];
-    const text = JSON.stringify({ uidMappings: ids, gidMappings: ids });
-    writeFileSync(join(kubelet.path, 'pods', UID, 'userns'), text);
+    writeRecord();
     const call = locks.take(RECORD.volumeId, RECORD.path);
     await using _running = begin();
     await delay(600);
@@ -65,10 +74,13 @@ describe('the completion of a volume that waits', () => {
     expect(told).to.deep.equal({ outcomes: [{ outcome: 'completed' }], events: [] });
   });
 
-  it('tells a pod whose record does not come, and waits no longer than it may', async () => {
-    await using _running = begin({ patienceMs: 20, timeoutMs: 200 });
+  it('tells a pod whose record does not come, and goes on waiting for it', async () => {
+    await using _running = begin({ patienceMs: 20 });
+    await eventually('it is told', () => told.events.length > 0);
+    expect(told.outcomes).to.deep.equal([]);
+    writeRecord();
     await isOver();
-    expect(told.outcomes).to.deep.equal([{ outcome: 'expired' }]);
+    expect(told.outcomes).to.deep.equal([{ outcome: 'completed' }]);
     expect(told.events.map(({ reason }) => reason)).to.deep.equal(['UserNamespaceRecordMissing']);
     expect(told.events[0]?.message).to.contain('hostUsers: false');
   });
@@ -80,8 +92,25 @@ describe('the completion of a volume that waits', () => {
     expect(told).to.deep.equal({ outcomes: [{ outcome: 'unpublished' }], events: [] });
   });
 
+  it('is tried again when it has failed: after a while, and at once when kubelet publishes again', async () => {
+    for (const laterMs of [20, 2 ** 30]) {
+      await using stack = new AsyncDisposableStack();
+      writeRecord([]);
+      const { running, outcomes } = waiting(stack, async () => undefined, laterMs);
+      running.begin(RECORD);
+      await eventually('it has failed', () => outcomes.length > 0);
+      expect(outcomes[0]).to.deep.equal({ outcome: 'failed' });
+      writeRecord();
+      if (laterMs > 20) running.begin(RECORD);
+      await eventually('it is complete', () => outcomes.length > 1);
+      await eventually('and no more is tried', () =>
+        isDeepStrictEqual(outcomes.at(-1), { outcome: 'completed' }),
+      );
+    }
+  });
+
   /** With a record that waits until it is completed, which takes as long as `work`. */
-  function waiting(stack: AsyncDisposableStack, work: () => Promise<void>) {
+  function waiting(stack: AsyncDisposableStack, work: () => Promise<void>, laterMs?: number) {
     let state: VolumeRecord['state'] = 'waiting';
     const outcomes: unknown[] = [];
     let tries = 0;
@@ -98,7 +127,7 @@ describe('the completion of a volume that waits', () => {
       await work();
       state = 'done';
     };
-    const running = stack.use(completions({ deps: () => deps, log, complete }));
+    const running = stack.use(completions({ deps: () => deps, log, complete, ...(laterMs && { laterMs }) }));
     return { running, outcomes, tries: () => tries };
   }
 
