@@ -40,6 +40,25 @@ const daemonSetOf = (objects: readonly KubernetesObject[]) =>
   only(daemonSets(objects, 'driver'), 'DaemonSet');
 const podOf = (objects: readonly KubernetesObject[]) => daemonSetOf(objects).spec.template.spec;
 const driverOf = (objects: readonly KubernetesObject[]): Container => podOf(objects).containers[0];
+interface Registrar {
+  readonly name: string;
+  readonly image: string;
+  readonly args: readonly string[];
+  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
+}
+
+/** Of the sidecars that register: what each is given, and the paths of the node that it sees. */
+function registrarsOf(objects: readonly KubernetesObject[]): unknown[] {
+  const { containers, volumes } = podOf(objects);
+  const pathOf = (volume: string) =>
+    volumes.find(({ name }: { name: string }) => name === volume)?.hostPath?.path;
+  return containers
+    .filter(({ name }: Registrar) => name === 'node-driver-registrar')
+    .map(({ image, args, volumeMounts }: Registrar) => ({
+      ...{ image, args },
+      paths: Object.fromEntries(volumeMounts.map(({ mountPath, name }) => [mountPath, pathOf(name)])),
+    }));
+}
 const fuseHostOf = (objects: readonly KubernetesObject[]): Container | undefined =>
   daemonSets(objects, 'fuse-host')[0]?.spec.template.spec.containers[0];
 
@@ -224,6 +243,33 @@ describe('the chart', () => {
       { hostNetwork: true, metrics: { port: 1234 } },
       (o) => driverOf(o).args.filter((flag) => flag.includes('metrics')),
       ['--metrics-address=$(HOST_IP):1234'],
+    ],
+    [
+      'who registers',
+      { registration: { mode: 'self' } },
+      (o) => [driverOf(o).args.includes('--registration=on'), registrarsOf(o)],
+      [true, []],
+    ],
+    [
+      'who registers',
+      { registration: { mode: 'sidecar', sidecar: { image: 'example.com/registrar:v1' } } },
+      (o) => [driverOf(o).args.includes('--registration=off'), registrarsOf(o)],
+      [
+        true,
+        [
+          {
+            image: 'example.com/registrar:v1',
+            args: [
+              '--csi-address=/csi/csi.sock',
+              '--kubelet-registration-path=/var/lib/kubelet/plugins/idmap.csi.dev/csi.sock',
+            ],
+            paths: {
+              '/csi': '/var/lib/kubelet/plugins/idmap.csi.dev',
+              '/registration': '/var/lib/kubelet/plugins_registry',
+            },
+          },
+        ],
+      ],
     ],
     [
       'the socket of NRI',
