@@ -29,12 +29,18 @@ const STROKES = [
   { colour: '#c2410c', dash: '6 3' },
   { colour: '#3f7d20', dash: '2 3' },
 ] as const;
+/** What a name in the legend has beside it, and about what a letter takes. */
+const KEY_WIDTH = 34;
+const LETTER_WIDTH = 6;
 const Y_STEPS = 4;
+/** Times a power of ten. */
+const TOPS = [1, 1.2, 1.6, 2, 2.4, 3, 4, 6, 8, 10];
 
-export function toSvg(panels: readonly Panel[]): string {
+export function toSvg(title: string, panels: readonly Panel[]): string {
   const width = PANEL.width * panels.length;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${PANEL.height}" font-family="sans-serif" font-size="11" fill="#222">`,
+    `<title>${escaped(title)}</title>`,
     `<rect width="${width}" height="${PANEL.height}" fill="#fff"/>`,
     ...panels.map((panel, i) => `<g transform="translate(${i * PANEL.width} 0)">\n${panelOf(panel)}\n</g>`),
     '</svg>\n',
@@ -59,7 +65,7 @@ function panelOf({ title, xLabel, yLabel, lines }: Panel): string {
     text(MARGIN.left + PLOT.width / 2, bottom + 31, xLabel, 'middle'),
     `<text transform="translate(14 ${MARGIN.top + PLOT.height / 2}) rotate(-90)" text-anchor="middle">${escaped(yLabel)}</text>`,
     ...lines.map(({ points }, i) => curve(points, i, across, up)),
-    ...lines.map(({ name }, i) => legend(name, i, lines.length)),
+    ...lines.map((_, i) => legend(lines, i)),
   ].join('\n');
 }
 
@@ -79,11 +85,13 @@ function curve(
   return [line, ...dots].join('\n');
 }
 
-function legend(name: string, index: number, count: number): string {
+function legend(lines: readonly Line[], index: number): string {
   const { colour, dash } = strokeOf(index);
-  const x = MARGIN.left + (PLOT.width * index) / count;
+  const before = lines.slice(0, index).map(({ name }) => KEY_WIDTH + name.length * LETTER_WIDTH);
+  const x = MARGIN.left + before.reduce((sum, width) => sum + width, 0);
   const y = PANEL.height - 18;
-  return `<path d="M${n(x)} ${y}h18" stroke="${colour}" stroke-width="1.5" stroke-dasharray="${dash}"/>${text(x + 22, y + 4, name, 'start')}`;
+  const key = `<path d="M${n(x)} ${y}h18" stroke="${colour}" stroke-width="1.5" stroke-dasharray="${dash}"/>`;
+  return key + text(x + 22, y + 4, lines[index]?.name ?? '', 'start');
 }
 
 const strokeOf = (index: number) => STROKES[index % STROKES.length] ?? STROKES[0];
@@ -96,11 +104,11 @@ function escaped(content: string): string {
   return content.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
-/** To 1, 2, 4, 5 or 8 of its power of ten. */
+/** To what is divided by the steps without a rest that matters. */
 function roundUp(value: number): number {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return ([1, 2, 4, 5, 8, 10].find((step) => step * power >= value) ?? 10) * power;
+  return (TOPS.find((step) => step * power >= value) ?? 10) * power;
 }
 
 const n = (value: number): string => String(Math.round(value * 10) / 10);

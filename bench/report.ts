@@ -119,13 +119,21 @@ const shown = ({ goal, value }: Verdict): string =>
 const limitOf = ({ most, peer, unit }: Goal): string =>
   peer === undefined ? `<= ${most} ${unit}` : `<= ${most} x ${peer}`;
 
-function spread({ values }: Sample, { unit, peer }: Goal): string {
+function spread({ values }: Sample, { unit, peer, of }: Goal): string {
   const isTime = peer !== undefined || unit === 'ms' || unit === undefined;
-  return spreadOf(summarise(values), isTime ? time : (value) => `${digits(value)} ${unit}`);
+  const show = isTime ? time : (value: number) => `${digits(value)} ${unit}`;
+  return spreadOf(summarise(values), show, of);
 }
 
-function spreadOf({ min, median, max }: Summary, show: (value: number) => string): string {
-  return [min, median, max].map(show).join(' / ');
+/** One value alone, where there is but one; p99 too, where that is what is held to the goal. */
+function spreadOf(
+  { count, min, median, p99, max }: Summary,
+  show: (value: number) => string,
+  of?: Goal['of'],
+): string {
+  if (count === 1) return show(median);
+  const three = [min, median, max].map(show).join(' / ');
+  return of === 'p99' ? `${three}; p99 ${show(p99)}` : three;
 }
 
 /** From ms to what is read best. */

@@ -24,12 +24,13 @@ const BENCHMARKS: readonly Benchmark[] = [
   ...[usernsFd, overlay, bind, image, publish, crowd, owner, start, memory, nri],
 ];
 const CHART = 'publish-latency.svg';
+const CHART_TITLE = 'What a publish and unpublish take, against layers, mounts and callers';
 
 const outcome = await inSession(isQuick(), async (session) => {
   const machine = describeMachine();
   const results = await runAll(BENCHMARKS, session);
   if (session.quick) return results;
-  writeFileSync(at(CHART), toSvg(await latency(session)));
+  writeFileSync(at(CHART), toSvg(CHART_TITLE, await latency(session)));
   writeFileSync(at('RESULTS.md'), toPage({ machine, results, chart: CHART, fuse: await fuse() }));
   return results;
 });
