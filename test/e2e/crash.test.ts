@@ -4,7 +4,7 @@
 //
 // One point of each call of a few kinds is taken here; CRASH_TEST=all takes every point of every kind, which takes half an
 // hour (npm run test:crash).
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { eventually, temporaryDirectory } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
@@ -17,6 +17,7 @@ import { engineProcesses, isAlive } from './serve.ts';
 import {
   ALL_KINDS,
   type Call,
+  devicesOf,
   expectNothingLeft,
   type Living,
   SPECIMENS,
@@ -56,6 +57,38 @@ describe('a plugin that is killed', () => {
   crashes(specimens, {
     waiting: specimenNamed('overlay that waits for its pod'),
     prepare: async () => ({ flags: [], used: new AsyncDisposableStack() }),
+  });
+});
+
+describe('a plugin that is killed when it has shown a device, and its records are lost', () => {
+  it('leaves no loop device, and the next publish shows one with the image behind it', async function () {
+    needRoot(this, 'the plugin mounts');
+    needTool(this, 'unshare', 'a plugin starts in a mount namespace of its own');
+    const crash = crashSwitch();
+    await using node = await startNode({ start: (directory) => crash.start(directory) });
+    const specimen = specimenNamed('image as a block device');
+    const living = specimen.make(node);
+    await using volume = living.volume;
+    await succeed(living, 'stage');
+    let happened: readonly string[] = [];
+    for (let n = 3; !happened.at(-1)?.startsWith('move_mount'); n++) {
+      if (happened.length > 0) await succeed(living, 'unpublish');
+      crash.arm(n);
+      await living.call('publish');
+      happened = crash.disarm();
+      expect(happened, 'it is shown at some time').to.have.length(n);
+      await node.kill();
+      if (happened.at(-1)?.startsWith('move_mount')) withoutRecords(node, crash);
+      await node.start();
+    }
+    expect(mountsAt(volume.target), 'it was shown').to.have.length(1);
+    await eventually('no device', () => devicesOf(node).length === 0);
+    await succeed(living, 'stage');
+    await succeed(living, 'publish');
+    living.expectPublished();
+    expect(readFileSync(volume.target).length, 'the size of what it shows').to.be.greaterThan(0);
+    await goBack(living, specimen);
+    await expectNothingLeft(node);
   });
 });
 

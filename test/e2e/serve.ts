@@ -93,6 +93,9 @@ async function isReady(socket: string): Promise<boolean> {
   }
 }
 
+/** The plugin that serves below this directory. */
+export const pluginProcesses = (directory: string): number[] => pluginsBelow(directory).map(Number);
+
 /** The engine's processes of the plugin that serves below this directory. */
 export function engineProcesses(directory: string): number[] {
   const processes = allProcesses();

@@ -104,7 +104,7 @@ if (isEngine) {
 syncBuiltinESMExports();
 
 function watchSystemCalls(): void {
-  const LOOP_REQUESTS = new Set([0x4c00, 0x4c01, 0x4c0a]);
+  const LOOP_REQUESTS = new Set([0x4c00, 0x4c01, 0x4c04, 0x4c0a]);
   const EFFECTS: Readonly<Record<number, string>> =
     process.arch === 'x64'
       ? {

@@ -17,6 +17,10 @@ describe('MountError', () => {
       { error: failed(constants.errno.ENOSYS), is: { reason: 'kernel-unsupported', errno: 'ENOSYS' } },
       { error: failed(constants.errno.EPERM), is: { reason: 'not-permitted', errno: 'EPERM' } },
       { error: failed(constants.errno.EIO), is: { reason: 'mount-failed', message: 'fsopen("x") = EIO' } },
+      ...['ENOMEM', 'EMFILE', 'EAGAIN', 'ENOSPC'].map((errno) => ({
+        error: failed(constants.errno[errno as 'ENOMEM']),
+        is: { reason: 'node-exhausted', errno },
+      })),
       { error: new Error('plain'), is: { reason: 'mount-failed', message: 'plain', errno: undefined } },
       { error: 'text', is: { reason: 'mount-failed', message: 'text' } },
     ];
@@ -25,6 +29,14 @@ describe('MountError', () => {
     }
     const kept = invalidMount('no');
     expect(toMountError(kept, false)).to.equal(kept);
+  });
+
+  it('says what the node is short of, and what to do, but not where that is said already', () => {
+    expect(toMountError(failed(constants.errno.EMFILE), true).message).to.match(
+      /^fsopen\("x"\) = EMFILE: too many open files; raise the limit/,
+    );
+    const explained = failed(constants.errno.ENOSPC).explain('too many; raise the limit of them');
+    expect(toMountError(explained, true).message).to.equal(explained.message);
   });
 
   it('has each reason once', () => {
