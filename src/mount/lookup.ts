@@ -1,4 +1,5 @@
 // Which mount is at a path, and what is mounted below it.
+import { opendirSync } from 'node:fs';
 import { hasErrno } from '../sys/errors.ts';
 import { MountError } from './errors.ts';
 import type { MountInfo } from './mountinfo.ts';
@@ -8,8 +9,8 @@ import { type MountView, mountIdOf, mountinfoView, mountView, type SeenMount, st
 export type Lookup =
   /** The top one, where several are stacked. */
   | { readonly is: 'mount-point'; readonly mount: MountInfo }
-  /** Something else, or nothing at all. */
-  | { readonly is: 'not' }
+  /** Something else, or nothing at all. `isFree`: nothing, or an empty directory, so that nothing is below it either. */
+  | { readonly is: 'not'; readonly isFree: boolean }
   /** It cannot be told: it must be taken neither for mounted nor for free. */
   | { readonly is: 'unknown'; readonly because: string };
 
@@ -24,17 +25,45 @@ const TRIES = 5;
 export function lookup(spec: TargetSpec, view: MountView = mountView()): Lookup {
   try {
     using target = openTarget(spec);
+    return lookupAt(target, view);
+  } catch (error) {
+    if (isAbsent(error)) return FREE;
+    if (error instanceof MountError && spec.beneath !== undefined) throw error;
+    return unknown(error);
+  }
+}
+
+/** The same of a place that is held. */
+export function lookupAt(target: Target, view: MountView = mountView()): Lookup {
+  try {
     for (let tries = 0; tries < TRIES; tries++) {
       const { id, isRoot, old } = standingOf(target, view);
-      if (!isRoot) return { is: 'not' };
+      if (!isRoot) return { is: 'not', isFree: isEmptyDirectory(target) };
       const found = (old ? mountinfoView : view).find(id);
       if (found !== undefined) return { is: 'mount-point', mount: found.info };
     }
-    return { is: 'unknown', because: `the mount at ${spec.path} changes all the time, or is out of sight` };
+    return { is: 'unknown', because: `the mount at ${target.path} changes all the time, or is out of sight` };
   } catch (error) {
-    if (isAbsent(error)) return { is: 'not' };
-    if (error instanceof MountError && spec.beneath !== undefined) throw error;
-    return { is: 'unknown', because: error instanceof Error ? error.message : String(error) };
+    return isAbsent(error) ? FREE : unknown(error);
+  }
+}
+
+const FREE: Lookup = { is: 'not', isFree: true };
+
+const unknown = (error: unknown): Lookup => ({
+  is: 'unknown',
+  because: error instanceof Error ? error.message : String(error),
+});
+
+/** False for what cannot be looked into. */
+function isEmptyDirectory(target: Target): boolean {
+  try {
+    using there = target.open();
+    // One entry tells as much as a million.
+    using entries = opendirSync(`/proc/self/fd/${there.number}/.`);
+    return entries.readSync() === null;
+  } catch {
+    return false;
   }
 }
 

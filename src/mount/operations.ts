@@ -35,7 +35,7 @@ import { type Layer, type MakeLayerRequest, makeLayer } from './layer/make.ts';
 import { type MoveAsideRequest, type MoveAsideResult, moveAside } from './layer/move-aside.ts';
 import { type PurgeLayersRequest, type PurgeLayersResult, purgeLayers } from './layer/purge.ts';
 import { type RemoveLayerRequest, type RemoveLayerResult, removeLayer } from './layer/remove.ts';
-import { type Lookup, lookup, mountsBelow } from './lookup.ts';
+import { type Lookup, lookup, lookupAt, mountsBelow } from './lookup.ts';
 import { borrowedBy, borrowedDevice, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
@@ -124,7 +124,8 @@ export interface Requests {
 }
 
 export interface Results {
-  readonly mountAll: undefined;
+  /** What the target shows then. */
+  readonly mountAll: Lookup;
   /** How many mounts were taken away. */
   readonly unmount: number;
   /** Paths of the mounts that were taken away, in this order. */
@@ -173,7 +174,7 @@ export const operationsOn = (
   userNamespaces: UserNamespaces = userNamespacesOn(kernel, { limit: 0 }),
 ): Operations => ({
   /** Mounts all or nothing. */
-  mountAll(request): undefined {
+  mountAll(request) {
     const held = request.sourceRoots !== undefined;
     const plans = request.mounts.map((mount) => ({ mount, steps: plan(mount, kernel, { held }) }));
     const programs = beginPrograms(request.programs);
@@ -196,6 +197,7 @@ export const operationsOn = (
         apply(steps, at, kernel, { sources, programs, userNamespaces });
         undo.defer(takingBack(mount, at, mounted, programs));
       }
+      return lookupAt(root, mountView(kernel));
     } catch (error) {
       throw afterUndo(toMountError(error, true), undo);
     }

@@ -3,6 +3,7 @@
 import type { StartSpec } from '../fuse-host/client.ts';
 import { MountError } from '../mount/errors.ts';
 import { isFuse } from '../mount/fuse/mounts.ts';
+import type { Lookup } from '../mount/lookup.ts';
 import type { MountRequest } from '../mount/operations.ts';
 import type { TargetSpec } from '../mount/target.ts';
 import { formatIdMapping, type UserMapping } from '../userns/mapping.ts';
@@ -21,19 +22,19 @@ export interface AskedVolume {
   readonly podMapping?: UserMapping | undefined;
 }
 
-/** @throws MountError, FuseHostError, PolicyError */
+/**
+ * Gives what the target shows then, where that is known.
+ * @throws MountError, FuseHostError, PolicyError
+ */
 export async function mountVolume(
   volume: Volume,
   request: MountRequest,
   asked: AskedVolume,
   deps: Pick<NodeDependencies, 'engine' | 'fuseHost'>,
   { timeoutMs }: { readonly timeoutMs: number },
-): Promise<void> {
+): Promise<Lookup | undefined> {
   const { engine, fuseHost } = deps;
-  if (fuseHost === undefined || !hasHelper(volume)) {
-    await engine.mountAll(request, { timeoutMs });
-    return;
-  }
+  if (fuseHost === undefined || !hasHelper(volume)) return engine.mountAll(request, { timeoutMs });
   const until = performance.now() + timeoutMs;
   const left = () => Math.max(1, until - performance.now());
   const { target } = request;
@@ -43,7 +44,7 @@ export async function mountVolume(
   };
   if (volume.kind !== 'mounts') {
     await start(0, target, request.create === 'directory');
-    return;
+    return undefined;
   }
   const { mounts, ...root } = request;
   const below = { ...root, create: undefined, expectEmpty: false };
@@ -70,6 +71,7 @@ export async function mountVolume(
     if (!(error instanceof MountError)) throw error;
     throw new MountError({ ...error.toInit(), rolledBack }, { cause: error });
   }
+  return undefined;
 }
 
 /**

@@ -5,6 +5,7 @@
 import { existsSync } from 'node:fs';
 import { isOfRequest, type RecordFields, type RecordKey, type VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
+import type { Lookup } from '../mount/lookup.ts';
 import { showsDisk } from '../mount/loop/nodes.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
 import type { CallContext } from '../rpc/context.ts';
@@ -21,9 +22,15 @@ export interface Wanted {
   readonly adopt?: Adoptable | undefined;
   /**
    * Makes it at the path, where nothing of ours is; all or nothing: what it adds to `undo` is run when it throws.
-   * `waiting`: more is to come.
    */
-  readonly make: (undo: AsyncDisposableStack) => Promise<'done' | 'waiting'>;
+  readonly make: (undo: AsyncDisposableStack) => Promise<Made>;
+}
+
+export interface Made {
+  /** `waiting`: more is to come. */
+  readonly state: 'done' | 'waiting';
+  /** What the path shows then, where that is known already. */
+  readonly shown?: Lookup | undefined;
 }
 
 export interface Adoptable {
@@ -45,25 +52,28 @@ export async function ensurePlaced(
   const placed = await findPlaced(key, fields.fingerprint, deps, context);
   if (placed) return placed;
   const record = journal.find(key);
-  const there = record === undefined ? await adoptable(key, adopt, deps, context) : undefined;
+  const before = record === undefined ? await lookAt(key, deps, context) : undefined;
+  const there = adoptable(before, adopt);
   if (there !== undefined && adopt !== undefined) {
     const state = typeof adopt.state === 'function' ? adopt.state(there) : adopt.state;
     await journal.put({ ...key, ...fields, state, mount: identityOf(there) });
     return journal.find(key);
   }
+  // A helper may be there without its mount.
+  const isFree = before?.is === 'not' && before.isFree && !mayBeFuse(fields);
   // What is there now is the rest of an interrupted call, or a view that can be made again.
-  await takeAway(key, { record, remove: 'nothing' }, deps, timeoutOf(context));
+  if (!isFree) await takeAway(key, { record, remove: 'nothing' }, deps, timeoutOf(context));
   await journal.put({ ...key, ...fields, state: 'intended' });
   await allOrNothing(
     key,
     async (undo) => {
-      if (fields.shape === 'mount' || fields.shape === 'tree') {
+      if (!isFree && (fields.shape === 'mount' || fields.shape === 'tree')) {
         await makeWay({ path: key.path, pod: fields.pod }, deps, timeoutOf(context));
       }
-      const state = await make(undo);
+      const { state, shown } = await make(undo);
       // What cannot be written down is not left: the next call would take it for half done.
       undo.defer(() => takeBack(key, deps));
-      const mount = fields.shape === 'nothing' ? undefined : await shownAt(key.path, deps);
+      const mount = fields.shape === 'nothing' ? undefined : await shownAt(key.path, shown, deps);
       await journal.put({ ...key, ...fields, state, ...(mount && { mount }) });
     },
     deps,
@@ -129,21 +139,23 @@ async function allOrNothing(
  * It must not be made a second time beside them (two overlays on one upperdir corrupt it), and the path is nobody else's:
  * it names the volume, and that of a target the pod too.
  */
-async function adoptable(
-  key: RecordKey,
-  wanted: Adoptable | undefined,
-  deps: NodeDependencies,
-  context: CallContext,
-): Promise<MountInfo | undefined> {
-  if (wanted === undefined) return undefined;
-  const shown = await deps.engine.lookup({ target: placeOf(key.path, deps) }, timeoutOf(context));
-  if (shown.is !== 'mount-point') return undefined;
+function adoptable(shown: Lookup | undefined, wanted: Adoptable | undefined): MountInfo | undefined {
+  if (wanted === undefined || shown?.is !== 'mount-point') return undefined;
   const is = looksLike(wanted.type, shown.mount.type);
   return is && (wanted.type !== 'device' || showsDisk(shown.mount)) ? shown.mount : undefined;
 }
 
-export async function isAdoptable(...found: Parameters<typeof adoptable>): Promise<boolean> {
-  return (await adoptable(...found)) !== undefined;
+export async function isAdoptable(
+  key: RecordKey,
+  wanted: Adoptable | undefined,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<boolean> {
+  return wanted !== undefined && adoptable(await lookAt(key, deps, context), wanted) !== undefined;
+}
+
+function lookAt({ path }: RecordKey, deps: NodeDependencies, context: CallContext): Promise<Lookup> {
+  return deps.engine.lookup({ target: placeOf(path, deps) }, timeoutOf(context));
 }
 
 /** What a mount of a type is shown as: a bind as what it shows, an image as what is in it, FUSE with its helper. */
@@ -291,7 +303,7 @@ export async function isShown(
   if (record.state === 'intended') return false;
   if (record.shape === 'nothing') return true;
   if (record.mount === undefined) return false;
-  const shown = await deps.engine.lookup({ target: placeOf(record.path, deps) }, timeoutOf(context));
+  const shown = await lookAt(record, deps, context);
   if (shown.is === 'unknown') {
     // Neither answer is safe: one would unmount what a pod uses, the other would leave it without its volume.
     throw new NodeError('unexpected', `cannot tell what is mounted at ${record.path}: ${shown.because}`);
@@ -306,8 +318,15 @@ export function isMountOf({ mount, state, cover }: VolumeRecord, { type, device,
   return mount?.type === type && mount.device === device && mount.root === root;
 }
 
-async function shownAt(path: string, deps: NodeDependencies): Promise<VolumeRecord['mount']> {
-  const shown = await deps.engine.lookup({ target: placeOf(path, deps) }, TO_THE_END);
+async function shownAt(
+  path: string,
+  known: Lookup | undefined,
+  deps: NodeDependencies,
+): Promise<VolumeRecord['mount']> {
+  const shown =
+    known?.is === 'mount-point'
+      ? known
+      : await deps.engine.lookup({ target: placeOf(path, deps) }, TO_THE_END);
   if (shown.is === 'mount-point') return identityOf(shown.mount);
   // A record without its mount would have the next call take the mount away.
   const why = shown.is === 'unknown' ? shown.because : 'it is not there any more';

@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import type { RecordKey } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
+import type { Lookup } from '../mount/lookup.ts';
 import type { Mount } from '../mount/mount.ts';
 import type { SourceRoot } from '../mount/source.ts';
 import type { CallContext } from '../rpc/context.ts';
@@ -19,6 +20,7 @@ import type { Volume } from '../volume/volume.ts';
 import { emptyDirOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
 import { mountVolume } from './mount-volume.ts';
+import type { Made } from './mounted.ts';
 import { userNamespaceOf } from './pod-ids.ts';
 import { prepare } from './prepare.ts';
 import { NodeError } from './reasons.ts';
@@ -37,7 +39,7 @@ type Place<P extends PublishPlan> = (
   placing: Placing<P>,
   deps: NodeDependencies,
   context: CallContext,
-) => Promise<'done' | 'waiting'>;
+) => Promise<Made>;
 
 const PLACES: { readonly [K in PublishPlan['is']]: Place<Extract<PublishPlan, { is: K }>> } = {
   device: placeDevice,
@@ -61,24 +63,24 @@ async function placeDevice(
   { plan: { image, readOnly }, asked: { grant }, key }: Placing<Extract<PublishPlan, { is: 'device' }>>,
   deps: NodeDependencies,
   context: CallContext,
-): Promise<'done'> {
+): Promise<Made> {
   const { sourceRoots } = grant;
   const target = placeOf(key.path, deps);
   await deps.engine.attachDevice({ image, target, readOnly, create: true, sourceRoots }, timeoutOf(context));
-  return 'done';
+  return { state: 'done' };
 }
 
 async function placeCover(
   { plan: { cover }, key }: Placing<Extract<PublishPlan, { is: 'nested' }>>,
   deps: NodeDependencies,
   context: CallContext,
-): Promise<'waiting'> {
+): Promise<Made> {
   const target = placeOf(key.path, deps);
-  await deps.engine.mountAll(
+  const shown = await deps.engine.mountAll(
     { mounts: [cover], target, expectEmpty: true, create: 'directory' },
     timeoutOf(context),
   );
-  return 'waiting';
+  return { state: 'waiting', shown };
 }
 
 /** What takes long is done now: the runtime does not wait. */
@@ -86,12 +88,12 @@ async function placePlaceholder(
   { asked: { volume, grant }, publication, key, undo }: Placing<Extract<PublishPlan, { is: 'placeholder' }>>,
   deps: NodeDependencies,
   context: CallContext,
-): Promise<'waiting'> {
+): Promise<Made> {
   if (volume.inline) await prepareInline({ volume, grant, publication }, deps, context);
   const empty = emptyDirOf(deps);
   await mkdir(empty, { recursive: true, mode: 0o755 });
   const target = placeOf(key.path, deps);
-  await deps.engine.mountAll(
+  const shown = await deps.engine.mountAll(
     {
       ...{ mounts: [placeholderOf(empty)], target, expectEmpty: true, create: 'directory' },
       sourceRoots: [{ path: empty }],
@@ -105,14 +107,14 @@ async function placePlaceholder(
   const answer = await deps.engine.canIdmap({ target }, timeoutOf(context));
   if (answer.can)
     throw new NodeError('unexpected', 'this kernel maps the ids of overlays; use --user-namespaces nested');
-  return 'waiting';
+  return { state: 'waiting', shown };
 }
 
 async function placeMounts(
   placing: Placing<Extract<PublishPlan, { is: 'mounts' }>>,
   deps: NodeDependencies,
   context: CallContext,
-): Promise<'done'> {
+): Promise<Made> {
   const { publication, key, undo } = placing;
   const { volume, grant } = placing.asked;
   const { group, mayMap } = publication;
@@ -123,25 +125,28 @@ async function placeMounts(
   const sourceRoots = rootsWith(layer, { key, grant }, deps);
   const mount = (mounts: readonly Mount[]) =>
     mountAt(key, { asked: placing.asked, mounts, publication, sourceRoots }, deps, context);
-  try {
-    await mount(planMounts(volume, publication, { layer }));
-  } catch (error) {
+  const shown = await mount(planMounts(volume, publication, { layer })).catch((error: unknown) => {
     if (!isForGroupAlone(error, volume, publication)) throw error;
     // What cannot be mapped (NFS, FUSE) is had without showing the group: whether it can write, the pod is told.
-    await mount(planMounts(volume, { ...publication, mayMap: false }, { layer }));
-  }
+    return mount(planMounts(volume, { ...publication, mayMap: false }, { layer }));
+  });
   undo.defer(async () => {
     await deps.engine.unmountRecursive({ target: placeOf(key.path, deps), remove: 'directory' }, TO_THE_END);
   });
-  if (mayLock(volume, publication)) await unlock(key.path, deps, context);
+  if (mayLock(volume, publication)) await unlock(key.path, shown, deps, context);
   if (volume.idmap.is === 'pod') await requireMappable(volume, key.path, deps, context);
-  return 'done';
+  return { state: 'done', shown };
 }
 
 /** Whether a filesystem is read-only by itself, only the kernel knows of all kinds. */
-async function unlock(path: string, deps: NodeDependencies, context: CallContext): Promise<void> {
+async function unlock(
+  path: string,
+  known: Lookup | undefined,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<void> {
   const target = placeOf(path, deps);
-  const shown = await deps.engine.lookup({ target }, timeoutOf(context));
+  const shown = known ?? (await deps.engine.lookup({ target }, timeoutOf(context)));
   if (shown.is !== 'mount-point' || !shown.mount.superblockOptions.includes('ro')) return;
   await deps.engine.mountAll({ mounts: [WITHOUT_FLAGS], target }, timeoutOf(context));
 }
@@ -169,16 +174,15 @@ async function mountAt(
   { asked: { volume, volumeContext, capability, grant }, mounts, publication, sourceRoots }: Mounting,
   deps: NodeDependencies,
   context: CallContext,
-): Promise<void> {
+): Promise<Lookup | undefined> {
   const { stagingPath, readonly, readOnlyMode } = publication;
   const request = { mounts, target: placeOf(path, deps), expectEmpty: true, create: 'directory' } as const;
   if (mounts.some(({ source }) => source === stagingPath)) {
     // A view: the staging path is kubelet's, and no source of the author's.
-    await deps.engine.mountAll({ ...request, sourceRoots: [{ path: deps.kubeletDir }] }, timeoutOf(context));
-    return;
+    return deps.engine.mountAll({ ...request, sourceRoots: [{ path: deps.kubeletDir }] }, timeoutOf(context));
   }
   const { mountFlags, fsType } = capability;
-  await mountVolume(
+  return mountVolume(
     volume,
     { ...request, sourceRoots, createTargets: makesTargets(volume), ...helpersOf(grant) },
     { volumeId, volumeContext, mountFlags, fsType, readOnly: readonly || readOnlyMode },

@@ -78,9 +78,9 @@ export async function placeStaged(
       adopt: mounts[0] && { type: mounts[0].type, state: 'done' },
       async make() {
         await prepare(before, sourceRoots, deps, context);
-        if (mounts.length === 0) return 'done';
+        if (mounts.length === 0) return { state: 'done' };
         const target = placeOf(path, deps);
-        await mountVolume(
+        const shown = await mountVolume(
           volume,
           {
             ...{ mounts, target, sourceRoots, expectEmpty: true, createTargets: makesTargets(volume) },
@@ -90,7 +90,7 @@ export async function placeStaged(
           deps,
           timeoutOf(context),
         );
-        return 'done';
+        return { state: 'done', shown };
       },
     },
     deps,

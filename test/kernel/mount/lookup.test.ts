@@ -219,7 +219,7 @@ function behavesAsLookup(view: MountView): void {
     writeFileSync(place.at('file'), '');
     symlinkSync(place.path, place.at('link'));
     for (const name of ['directory', 'missing', 'missing/below', 'file/below', 'link']) {
-      expect(at(place.at(name)), name).to.deep.equal({ is: 'not' });
+      expect(at(place.at(name)), name).to.include({ is: 'not' });
     }
   });
 

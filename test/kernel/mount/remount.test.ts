@@ -103,7 +103,7 @@ function behavesAsRemount(api: MountApi | undefined): void {
       expect(() => operations.mountAll({ mounts: [bind, again, missing], target }))
         .to.throw(MountError)
         .that.includes({ rolledBack: true });
-      expect(operations.lookup({ target })).to.deep.equal({ is: 'not' });
+      expect(operations.lookup({ target })).to.include({ is: 'not' });
     });
   });
 

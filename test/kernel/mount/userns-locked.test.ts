@@ -104,7 +104,7 @@ describe('in a user namespace', () => {
             .that.includes(`${named} would change flags`)
             .and.includes('locks them');
         }
-        expect(shown).to.deep.equal({ result: { is: 'not' } });
+        expect(shown).to.deep.equal({ result: { is: 'not', isFree: true } });
       });
     });
   }
