@@ -1,10 +1,15 @@
-// Files that are on disk when a call returns, whole: after a crash the old content or the new.
+// Files of one directory that are whole after any crash: the old content or the new.
 //
-//   write    temporary file, fsync, rename, fsync of the directory
-//   remove   unlink, fsync of the directory
+//   write    temporary file, its content on disk before anything else (O_DSYNC); rename
+//   remove   unlink
+//
+//   what has to survive   costs besides
+//   driver                nothing: what this process has done, the kernel has
+//   machine               fsync of the directory; those who ask while one is under way share the next
 //
 // A disk that is full or read-only is said to be so, and leaves what was there.
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { mkdir, open, rename, rm, unlink } from 'node:fs/promises';
 import path from 'node:path';
 
 export const TEMPORARY = '.tmp';
@@ -14,49 +19,90 @@ export class StateError extends Error {
   override readonly name = 'StateError';
 }
 
-/** Makes the directory too: it may have been removed under us, with all that was in it. */
-export function writeDurably(directory: string, name: string, text: string): Promise<void> {
-  return explained(directory, async () => {
-    await makeDirectory(directory);
-    const temporary = path.join(directory, `${name}${TEMPORARY}`);
-    try {
-      await writeSynced(temporary, text);
-      await rename(temporary, path.join(directory, name));
-    } catch (error) {
-      await rm(temporary, { force: true }).catch(() => undefined);
-      throw error;
-    }
-    await syncDirectory(directory);
-  });
+/** What must have ended for a change to be lost, and the content before to be found again. */
+export type Survives = 'driver' | 'machine';
+
+/** @throws StateError, all of them */
+export interface DurableDirectory {
+  /** Makes the directory too: it may have been removed under us, with all that was in it. */
+  write(name: string, text: string, survives: Survives): Promise<void>;
+  /** What is not there is no error. Survives the driver. */
+  remove(name: string): Promise<void>;
 }
 
-/** What is not there is no error. */
-export function removeDurably(directory: string, name: string): Promise<void> {
-  return explained(directory, async () => {
-    try {
-      await rm(path.join(directory, name));
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') return;
-      throw error;
-    }
-    await syncDirectory(directory);
-  });
+export function durableDirectory(directory: string): DurableDirectory {
+  const sync = shared(() => syncDirectory(directory));
+  const write = async (name: string, text: string, survives: Survives) => {
+    await replaceFile(path.join(directory, name), text);
+    if (survives === 'machine') await sync();
+  };
+  return {
+    write: (name, text, survives) =>
+      explained(directory, async () => {
+        try {
+          await write(name, text, survives);
+        } catch (error) {
+          if (codeOf(error) !== 'ENOENT') throw error;
+          await makeDirectory(directory);
+          await write(name, text, survives);
+        }
+      }),
+    remove: (name) =>
+      explained(directory, () =>
+        unlink(path.join(directory, name)).catch((error: unknown) => {
+          if (codeOf(error) !== 'ENOENT') throw error;
+        }),
+      ),
+  };
 }
 
 export async function makeDirectory(directory: string): Promise<void> {
   await explained(directory, () => mkdir(directory, { recursive: true, mode: 0o700 }));
 }
 
-async function writeSynced(file: string, text: string): Promise<void> {
-  await using handle = await open(file, 'w', 0o600);
-  await handle.writeFile(text);
-  await handle.sync();
+async function replaceFile(file: string, text: string): Promise<void> {
+  const temporary = `${file}${TEMPORARY}`;
+  try {
+    await writeSynced(temporary, text);
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw error;
+  }
 }
 
-/** A rename or removal is only durable once its directory is. */
+const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_DSYNC;
+
+async function writeSynced(file: string, text: string): Promise<void> {
+  await using handle = await open(file, NEW, 0o600);
+  await handle.writeFile(text);
+}
+
+/** A rename is only on disk once its directory is. */
 async function syncDirectory(directory: string): Promise<void> {
   await using handle = await open(directory, 'r');
   await handle.sync();
+}
+
+/**
+ * The same work for all who ask for it at the same time. One that is under way may have begun before what the caller wants
+ * done by it: that caller gets the next.
+ */
+function shared(work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  let next: Promise<void> | undefined;
+  const begin = () => {
+    next = undefined;
+    running = work().finally(() => {
+      running = undefined;
+    });
+    return running;
+  };
+  return () => {
+    if (running === undefined) return begin();
+    next ??= running.then(begin, begin);
+    return next;
+  };
 }
 
 const WHY: Readonly<Record<string, string>> = {

@@ -2,6 +2,8 @@
 //
 //   written   before the first side effect (`intended`) and after the last (`done`); removed when all is undone
 //   how       durable.ts: after a crash the old record or the new
+//   on disk   the first of a volume, and `intended`, before put() returns. What comes after outlives the driver; should the
+//             machine end, either is found, and both say the same: mounts end with the machine (inBoot)
 //   whose     one driver's: the state directory is locked for as long as the journal is open
 //
 //   found at open                    becomes
@@ -13,7 +15,7 @@
 // What is really mounted is for the kernel to say; a record only says what was meant.
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { makeDirectory, removeDurably, TEMPORARY, writeDurably } from './durable.ts';
+import { durableDirectory, makeDirectory, TEMPORARY } from './durable.ts';
 import { lockDirectory } from './lock.ts';
 import {
   fileNameOf,
@@ -59,6 +61,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   lock.use(await lockDirectory(stateDir));
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const records = await load(directory, bootId, options);
+  const files = durableDirectory(directory);
   const held = lock.move();
   return {
     find: (key) => records.get(fileNameOf(key)),
@@ -70,17 +73,19 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     async put(fields) {
       const record = newRecord(fields, bootId);
       const name = fileNameOf(record);
+      const isFirst = !records.has(name);
       try {
-        await writeDurably(directory, name, formatRecord(record));
+        const survives = isFirst || record.state === 'intended' ? 'machine' : 'driver';
+        await files.write(name, formatRecord(record), survives);
       } catch (error) {
         // It may be there all the same, only not for sure; without a caller who knows of it nobody would remove it.
-        if (!records.has(name)) await removeDurably(directory, name).catch(() => undefined);
+        if (isFirst) await files.remove(name).catch(() => undefined);
         throw error;
       }
       records.set(name, record);
     },
     async remove(key) {
-      await removeDurably(directory, fileNameOf(key));
+      await files.remove(fileNameOf(key));
       records.delete(fileNameOf(key));
     },
     [Symbol.dispose]: () => held.dispose(),

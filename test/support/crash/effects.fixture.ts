@@ -50,7 +50,7 @@ function watch(
     methods[name] = function (this: unknown, ...args) {
       const result = original.apply(this, args);
       const tell = () => {
-        if (isCounted(args)) happened(`${name} ${String(args[0]).slice(-25)}`);
+        if (isCounted(args)) happened(`${name} ${String(args[0]).replaceAll(/\s/g, '').slice(-25)}`);
       };
       if (!(result instanceof Promise)) {
         tell();
@@ -84,11 +84,11 @@ if (isEngine) {
   watch(childProcess, ['spawn']);
   watchSystemCalls();
 } else {
-  watch(promises, ['rename', 'rm'], ([file]) => String(file).includes('/records/'));
+  watch(promises, ['rename', 'rm', 'unlink'], ([file]) => String(file).includes('/records/'));
   const { open } = promises;
   promises.open = async (...args) => {
     const handle = await open(...args);
-    if (String(args[0]).endsWith('.tmp')) watch(handle, ['sync']);
+    if (String(args[0]).endsWith('.tmp')) watch(handle, ['writeFile']);
     return handle;
   };
   const { fork } = childProcess;
