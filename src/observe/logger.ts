@@ -10,7 +10,8 @@ export type LogFormat = 'json' | 'text';
 export type LogFields = Record<string, unknown>;
 
 export interface Logger {
-  debug(message: string, fields?: LogFields): void;
+  /** Fields that cost something come as a function, which is only called where the line is written. */
+  debug(message: string, fields?: LogFields | (() => LogFields)): void;
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
@@ -48,7 +49,10 @@ export function createLogger({ level, format, stream = process.stderr }: LoggerO
   // The fields travel under one name: spread over the record, winston would glue a field called `message`
   // to the message and let one called `level` change the level.
   const root = withFields(
-    (entryLevel, message, fields) => logger.log({ level: entryLevel, message, fields }),
+    {
+      isWritten: (entryLevel) => levels[entryLevel] <= levels[logger.level as LogLevel],
+      write: (entryLevel, message, fields) => logger.log({ level: entryLevel, message, fields }),
+    },
     {},
   );
   return {
@@ -71,20 +75,24 @@ interface Line {
 
 const levels: Record<LogLevel, number> = { error: 0, warn: 1, info: 2, debug: 3 };
 
-function withFields(
-  write: (level: LogLevel, message: string, fields: LogFields) => void,
-  base: LogFields,
-): Logger {
+interface Sink {
+  readonly isWritten: (level: LogLevel) => boolean;
+  readonly write: (level: LogLevel, message: string, fields: LogFields) => void;
+}
+
+function withFields(sink: Sink, base: LogFields): Logger {
   const at =
     (level: LogLevel) =>
-    (message: string, fields: LogFields = {}) =>
-      write(level, message, { ...base, ...fields });
+    (message: string, fields: LogFields | (() => LogFields) = {}) => {
+      if (!sink.isWritten(level)) return;
+      sink.write(level, message, { ...base, ...(typeof fields === 'function' ? fields() : fields) });
+    };
   return {
     debug: at('debug'),
     info: at('info'),
     warn: at('warn'),
     error: at('error'),
-    child: (fields) => withFields(write, { ...base, ...fields }),
+    child: (fields) => withFields(sink, { ...base, ...fields }),
   };
 }
 

@@ -20,11 +20,12 @@ export function scrubber(secrets: readonly string[]): Scrub {
 
 export function scrubbedLogger(log: Logger, scrub: Scrub): Logger {
   const at =
-    (level: 'debug' | 'info' | 'warn' | 'error') =>
+    (level: 'info' | 'warn' | 'error') =>
     (message: string, fields: LogFields = {}) =>
       log[level](scrub(message), scrub(fields));
   return {
-    debug: at('debug'),
+    debug: (message, fields = {}) =>
+      log.debug(scrub(message), () => scrub(typeof fields === 'function' ? fields() : fields)),
     info: at('info'),
     warn: at('warn'),
     error: at('error'),

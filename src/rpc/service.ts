@@ -122,7 +122,7 @@ async function answer(
   call.on('cancelled', open.cancel);
   if (call.cancelled) open.cancel();
 
-  context.log.debug('rpc request', { request: redactRequest(method.path, request) });
+  context.log.debug('rpc request', () => ({ request: redactRequest(method.path, request) }));
   const outcome = await attempt(method, handle, options, request, context);
   call.off('cancelled', open.cancel);
 

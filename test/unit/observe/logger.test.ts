@@ -84,6 +84,16 @@ describe('logger', () => {
     expect(counts).to.deep.equal([1, 2, 3, 4]);
   });
 
+  it('makes fields that are given as a function for a line that is written, and for no other', () => {
+    let made = 0;
+    const fields = () => ({ made: ++made });
+    const [line = '', ...more] = (['info', 'debug'] as const).flatMap((level) =>
+      written('json', (log) => log.child({ requestId: 'r' }).debug('d', fields), level),
+    );
+    expect(JSON.parse(line)).to.include({ message: 'd', requestId: 'r', made: 1 });
+    expect([more.length, made]).to.deep.equal([0, 1]);
+  });
+
   it('takes another level at any time, for children too', () => {
     const messages = written(
       'json',
