@@ -119,7 +119,7 @@ interface CrashesOptions {
 }
 
 function crashes(specimens: readonly Specimen[], { waiting, prepare }: CrashesOptions): void {
-  const timeout = ALL_KINDS ? 600_000 : 90_000;
+  const timeout = ALL_KINDS ? 600_000 : 240_000;
   let node: TestNode;
   let crash: CrashSwitch;
   let beside: AsyncDisposableStack;

@@ -1,8 +1,8 @@
 // Bytes on the socket that are no calls: noise, recorded HTTP/2 with damaged, lost, doubled and exchanged frames, and
 // HTTP/2 that is right with gRPC that is not. Whoever sends it is answered or cut off; all others are served as before.
-import { once } from 'node:events';
 import { type ClientHttp2Session, connect as connectHttp2, type IncomingHttpHeaders } from 'node:http2';
 import { createConnection, createServer, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import fc from 'fast-check';
@@ -199,7 +199,7 @@ function damagedFrame(frame: Buffer): fc.Arbitrary<Buffer> {
 /** Writes them, looks whether there is an answer, and goes. */
 async function send({ socket: path }: TestNode, pieces: readonly Buffer[]): Promise<void> {
   const socket = createConnection(path);
-  const closed = once(socket, 'close');
+  const closed = closeOf(socket);
   // The plugin may hang up at any moment.
   socket.on('error', () => undefined);
   socket.resume();
@@ -208,6 +208,10 @@ async function send({ socket: path }: TestNode, pieces: readonly Buffer[]): Prom
   socket.destroy();
   await closed;
 }
+
+/** Not by `once` of node:events, which fails with an error that comes before. */
+const closeOf = (stream: Duplex): Promise<void> =>
+  new Promise((resolve) => void stream.once('close', () => resolve()));
 
 function grpcMessage(body: Buffer): Buffer {
   const header = Buffer.alloc(5);
@@ -250,7 +254,7 @@ async function outcomeOf(
     .on('trailers', take)
     .on('error', () => undefined)
     .resume();
-  const closed = once(stream, 'close');
+  const closed = closeOf(stream);
   stream.end(body);
   const timeout = new AbortController();
   const late = delay(TIMEOUT_MS, true, { signal: timeout.signal });

@@ -258,9 +258,7 @@ describeEngines('an image as a device', (bench) => {
   });
 });
 
-describe('a process that shows an image as a device and is killed', function () {
-  this.timeout(120_000);
-
+describe('a process that shows an image as a device and is killed', () => {
   before(function () {
     needRoot(this, 'loop devices take CAP_SYS_ADMIN');
     needTool(this, 'strace', 'it kills the process at a system call');

@@ -89,7 +89,6 @@ describe('a filesystem image', () => {
     const { writable } = IMAGES[type];
 
     it(`of ${type} is mounted, ${writable ? 'written to' : 'read-only by itself'}, and let go`, async function () {
-      this.timeout(60_000);
       using place = mountPlace();
       const source = image(this, type);
       await mount(imageAt(source, type, 'loop'), place.at('m'));
@@ -277,7 +276,6 @@ describe('a filesystem image', () => {
   });
 
   it('whose UUID is mounted already: xfs read-only by itself, writable with nouuid; btrfs by itself', async function () {
-    this.timeout(60_000);
     using place = mountPlace();
     for (const type of ['xfs', 'btrfs'] as const) {
       const source = image(this, type);
@@ -302,7 +300,6 @@ describe('a filesystem image', () => {
   ];
   for (const [type, remedy] of dirty) {
     it(`of ${type} that was not unmounted is mounted read-only with ${remedy} only`, async function () {
-      this.timeout(60_000);
       using place = mountPlace();
       const source = copyImage(image(this, type), place.at('image'));
       await mount(imageAt(source, type, 'loop'), place.at('m'));
@@ -361,7 +358,6 @@ describe('a filesystem image', () => {
   });
 
   it('in 200 copies at once: each has its device, and none is left', async function () {
-    this.timeout(120_000);
     using place = mountPlace();
     const template = makeTinyImage(this, images.at('tiny'));
     const names = Array.from({ length: 200 }, (_, i) => String(i));
@@ -392,7 +388,6 @@ describe('a filesystem image', () => {
   });
 
   it('for 20 callers at once has one device', async function () {
-    this.timeout(60_000);
     using place = mountPlace();
     const source = image(this, 'ext4');
     const targets = Array.from({ length: 20 }, (_, i) => place.at(String(i)));

@@ -24,9 +24,7 @@ const CALLS = [
   'umount2',
 ];
 
-describe('a mount whose process is killed', function () {
-  this.timeout(120_000);
-
+describe('a mount whose process is killed', () => {
   before(function () {
     needRoot(this, 'mounting takes CAP_SYS_ADMIN');
     needTool(this, 'strace', 'it kills the process at a system call');

@@ -215,9 +215,7 @@ describe('making an image', () => {
   }
 });
 
-describe('a process that makes an image and is killed', function () {
-  this.timeout(240_000);
-
+describe('a process that makes an image and is killed', () => {
   before(function () {
     needRoot(this, 'mounting takes CAP_SYS_ADMIN');
     needTool(this, 'strace', 'it kills the process at a system call');

@@ -294,8 +294,8 @@ describe('rpc service', () => {
       const { client } = await serve({
         nodePublishVolume: async (_request, context) => record(contexts, context),
       });
-      await client.nodePublishVolume(publish(), { timeoutMs: 1_500 });
-      await delay(1_600);
+      await client.nodePublishVolume(publish(), { timeoutMs: 4_000 });
+      await delay(4_100);
       expect(contexts[0]?.signal.aborted).to.equal(false);
     });
   });
