@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../src/rpc/client.ts';
 import { IdentityService } from '../src/rpc/generated/csi.ts';
@@ -24,49 +24,50 @@ const START_MS = 60_000;
 const POLL_MS = 1;
 
 /** @param wrapper what becomes the driver by execve(2) */
-export async function startOurs(
-  { programs, directory }: Session,
-  name: string,
-  wrapper: readonly string[] = [],
-): Promise<Driver> {
-  const place = directory(name);
-  const kubeletDir = join(place, 'kubelet');
-  mkdirSync(kubeletDir);
-  await using making = new AsyncDisposableStack();
-  making.use(sharedMount(kubeletDir));
-  const socket = join(place, 'csi.sock');
-  const command = [
-    ...[...wrapper, process.execPath, programs.main, 'serve', '--node-id', 'bench'],
-    ...['--endpoint', `unix://${socket}`, '--registration', 'off', '--user-namespaces', 'nested'],
-    ...['--kubelet-dir', kubeletDir, '--state-dir', join(kubeletDir, 'plugins/idmap.csi.dev')],
-    // As the chart has it.
-    ...['--metrics-address', '127.0.0.1:0'],
-  ];
-  const { child, readyMs } = await start(command, socket, making);
-  const made = making.move();
-  return {
-    ...{ name: 'ours', pid: child.pid ?? 0, socket, kubeletDir, readyMs },
+export function startOurs(session: Session, name: string, wrapper: readonly string[] = []): Promise<Driver> {
+  return startDriver(session, name, {
+    name: 'ours',
+    command: ({ socket, kubeletDir }) => [
+      ...[...wrapper, process.execPath, session.programs.main, 'serve', '--node-id', 'bench'],
+      ...['--endpoint', `unix://${socket}`, '--registration', 'off', '--user-namespaces', 'nested'],
+      ...['--kubelet-dir', kubeletDir, '--state-dir', join(kubeletDir, 'plugins/idmap.csi.dev')],
+      // As the chart has it.
+      ...['--metrics-address', '127.0.0.1:0'],
+    ],
     bindContext: (source) => JSON.stringify({ type: 'bind', source }),
-    [Symbol.asyncDispose]: () => made.disposeAsync(),
-  };
+  });
 }
 
 /** Ours in bench/peer, or that of somebody: PEER_CSI_DRIVER, with the volume context that it wants. */
-export async function startPeer({ programs, directory }: Session, name: string): Promise<Driver> {
-  const { PEER_CSI_DRIVER: program = programs.csiDriver, PEER_CSI_CONTEXT } = process.env;
-  const place = directory(name);
-  const kubeletDir = join(place, 'kubelet');
+export function startPeer(session: Session, name: string): Promise<Driver> {
+  const { PEER_CSI_DRIVER: other, PEER_CSI_CONTEXT: context } = process.env;
+  return startDriver(session, name, {
+    name: other === undefined ? 'Go CSI server' : basename(other),
+    command: ({ socket }) => [
+      ...[other ?? session.programs.csiDriver, `--endpoint=unix://${socket}`, '--nodeid=bench'],
+    ],
+    bindContext: (source) => context ?? JSON.stringify({ source }),
+  });
+}
+
+interface Kind extends Pick<Driver, 'name' | 'bindContext'> {
+  readonly command: (place: Pick<Driver, 'socket' | 'kubeletDir'>) => readonly string[];
+}
+
+async function startDriver(
+  { directory }: Session,
+  placeName: string,
+  { name, command, bindContext }: Kind,
+): Promise<Driver> {
+  const place = directory(placeName);
+  const [kubeletDir, socket] = [join(place, 'kubelet'), join(place, 'csi.sock')];
   mkdirSync(kubeletDir);
   await using making = new AsyncDisposableStack();
   making.use(sharedMount(kubeletDir));
-  const socket = join(place, 'csi.sock');
-  const command = [program, `--endpoint=unix://${socket}`, '--nodeid=bench'];
-  const { child, readyMs } = await start(command, socket, making);
+  const { child, readyMs } = await start(command({ socket, kubeletDir }), socket, making);
   const made = making.move();
   return {
-    ...{ name: program === programs.csiDriver ? 'Go CSI server' : program },
-    ...{ pid: child.pid ?? 0, socket, kubeletDir, readyMs },
-    bindContext: (source) => PEER_CSI_CONTEXT ?? JSON.stringify({ source }),
+    ...{ name, pid: child.pid ?? 0, socket, kubeletDir, readyMs, bindContext },
     [Symbol.asyncDispose]: () => made.disposeAsync(),
   };
 }

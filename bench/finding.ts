@@ -65,6 +65,3 @@ export function judge({ goal: name, ours, peer, limit }: Finding): Verdict {
 }
 
 export const isSkipped = (result: Result): result is Skipped => 'skipped' in result;
-
-export const skipAll = (goals: readonly GoalName[], why: string): Skipped[] =>
-  goals.map((goal) => ({ goal, skipped: why }));

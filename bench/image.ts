@@ -4,6 +4,7 @@ import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { localEngine } from '../src/mount/engine.ts';
 import type { Mount } from '../src/mount/mount.ts';
+import { hasTool } from '../test/support/need.ts';
 import { cycle } from './cycle.ts';
 import type { Result } from './finding.ts';
 import { measure } from './measure.ts';
@@ -12,6 +13,7 @@ import { runAlone, type Session } from './session.ts';
 const SIZE = 64 * 1024 * 1024;
 
 export async function image({ containerd, limit, rounds, directory }: Session): Promise<Result[]> {
+  if (!hasTool('mkfs.ext4')) return [{ goal: 'image', skipped: 'there is no mkfs.ext4 (e2fsprogs)' }];
   const file = join(directory('image'), 'disk.ext4');
   const target = directory('image-target');
   writeFileSync(file, '');

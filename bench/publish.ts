@@ -2,6 +2,7 @@
 // a CSI driver written in Go in the usual way, in turns. Ours records what it does on disk first, which the peer does not.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasTool } from '../test/support/need.ts';
 import { type Driver, startOurs, startPeer } from './drivers.ts';
 import type { Result, Sample } from './finding.ts';
 import type { GoalName } from './goals.ts';
@@ -28,6 +29,7 @@ export async function publish(session: Session): Promise<Result[]> {
       results.push(...goals.map((goal) => ({ goal, ours: our, peer: their })));
     }
   }
+  if (!hasTool('strace')) return [...results, { goal: 'publish-processes', skipped: 'there is no strace' }];
   const trace = await traced(session, callers, source);
   const alone = results.find(({ goal }) => goal === 'publish-1-p50');
   const p50 = alone && 'ours' in alone ? median(alone.ours.values) : Number.NaN;
@@ -104,7 +106,7 @@ function shareOfSyncs({ syncs }: Trace, p50: number): string {
   const each = syncs.length / TRACED_CYCLES;
   const ms = syncs.reduce((sum, one) => sum + one, 0) / TRACED_CYCLES;
   const share = Math.round((ms / p50) * 100);
-  return `${SYNC_CALLS.join(' and ')}: ${each.toFixed(1)} a round, ${ms.toFixed(2)} ms together, ${share} % of the p50 of one caller; the peer has none`;
+  return `${SYNC_CALLS.join(' and ')}: ${each.toFixed(1)} a round, ${ms.toFixed(2)} ms together, about ${share} % of the p50 of one caller; the peer has none`;
 }
 
 if (import.meta.main) await runAlone(publish);

@@ -1,4 +1,4 @@
-// How results are written: a line each while they come, and a table of Markdown in the end. Pure.
+// How results are written: lines for a terminal while they come, rows and items of Markdown in the end (page.ts). Pure.
 import { type Finding, isSkipped, judge, type Result, type Sample, type Verdict } from './finding.ts';
 import { type Goal, goalOf } from './goals.ts';
 import { type Summary, summarise } from './statistics.ts';
@@ -66,50 +66,7 @@ export function toNotes(results: readonly Result[]): string {
     .join('\n');
 }
 
-export interface Page {
-  readonly machine: readonly (readonly [string, string])[];
-  readonly results: readonly Result[];
-  /** Of an SVG file beside it. */
-  readonly chart: string;
-  /** What other volumes have of FUSE filesystems that hang. */
-  readonly fuse: readonly Sample[];
-}
-
-/** RESULTS.md. */
-export function toPage({ machine, results, chart, fuse }: Page): string {
-  const reached = results.filter((result) => !isSkipped(result) && judge(result).isReached).length;
-  return `# Results
-
-Written by \`npm run bench\` (root, Go, gcc; \`npm run bench -- --quick\` measures less, in under a minute). Ours and its peer
-take turns in the same run, on the same files. Another machine has other times: the ratios are what to read.
-[docs/performance.md](../docs/performance.md) says how it is measured, and where the time goes.
-
-${[row(['on', '']), row(['---', '---']), ...machine.map(row)].join('\n')}
-
-## Goals
-
-${reached} of ${results.length} reached. A ratio is of medians, where it does not say p99; the goals are in \`bench/goals.ts\`.
-
-${toTable(results)}
-
-## Beside them
-
-${toNotes(results)}
-
-## Publish latency
-
-![What a publish and unpublish take, against layers, mounts and callers](${chart})
-
-## Beside FUSE filesystems that hang
-
-A tmpfs, published and unpublished 30 times over the socket, beside 5 FUSE volumes whose servers answer or are stopped: what
-it shows is that no publish waits for a server of another volume.
-
-${fuse.map(({ name, values }) => `- ${name}: ${spreadOf(summarise(values), time)}`).join('\n')}
-`;
-}
-
-function row(values: readonly string[]): string {
+export function row(values: readonly string[]): string {
   return `| ${values.join(' | ')} |`;
 }
 
@@ -126,7 +83,7 @@ function spread({ values }: Sample, { unit, peer, of }: Goal): string {
 }
 
 /** One value alone, where there is but one; p99 too, where that is what is held to the goal. */
-function spreadOf(
+export function spreadOf(
   { count, min, median, p99, max }: Summary,
   show: (value: number) => string,
   of?: Goal['of'],
@@ -137,7 +94,7 @@ function spreadOf(
 }
 
 /** From ms to what is read best. */
-function time(ms: number): string {
+export function time(ms: number): string {
   return Math.abs(ms) < 1 ? `${digits(ms * 1000)} us` : `${digits(ms)} ms`;
 }
 

@@ -23,7 +23,9 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 )
 
 func main() {
@@ -155,7 +157,7 @@ func unpublish(v *volume) error {
 }
 
 func stage(v *volume) error {
-	return call(v, func(ctx context.Context, node csi.NodeClient) error {
+	return ifImplemented(v, func(ctx context.Context, node csi.NodeClient) error {
 		_, err := node.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
 			VolumeId: v.id, StagingTargetPath: v.staging,
 			VolumeCapability: v.capability(), VolumeContext: v.context,
@@ -165,10 +167,18 @@ func stage(v *volume) error {
 }
 
 func unstage(v *volume) error {
-	return call(v, func(ctx context.Context, node csi.NodeClient) error {
+	return ifImplemented(v, func(ctx context.Context, node csi.NodeClient) error {
 		_, err := node.NodeUnstageVolume(ctx, &csi.NodeUnstageVolumeRequest{VolumeId: v.id, StagingTargetPath: v.staging})
 		return err
 	})
+}
+
+// Kubelet asks for the capability instead.
+func ifImplemented(v *volume, request func(context.Context, csi.NodeClient) error) error {
+	if err := call(v, request); status.Code(err) != codes.Unimplemented {
+		return err
+	}
+	return nil
 }
 
 func call(v *volume, request func(context.Context, csi.NodeClient) error) error {

@@ -1,7 +1,8 @@
 import { expect } from 'chai';
 import { type Finding, judge, type Result } from '../../../bench/finding.ts';
 import { GOALS, type GoalName, goalOf } from '../../../bench/goals.ts';
-import { toLines, toPage, toTable } from '../../../bench/report.ts';
+import { toPage } from '../../../bench/page.ts';
+import { toLines, toTable } from '../../../bench/report.ts';
 
 const sample = (name: string, ...values: number[]) => ({ name, values });
 const bind = (...ours: number[]): Finding => ({
