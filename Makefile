@@ -16,6 +16,10 @@ doctor: deps ## What this kernel and machine support
 test: deps tools ## Every test; those that cannot run here are skipped with their reason
 	npm run --silent test:all
 
+.PHONY: test-long
+test-long: deps tools ## Breaks things for hours: a million damaged inputs, soak, crashes, faults (root; docs/reliability.md)
+	npm run --silent test:long
+
 .PHONY: check
 check: deps ## Formatting, lint, dead code, layers, generated files, types
 	npm run --silent lint
