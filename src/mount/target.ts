@@ -12,7 +12,7 @@ import { Fd } from '../sys/fd.ts';
 import { kindOf, openBelow, openPathAt } from '../sys/open-below.ts';
 import type { Statx } from '../sys/structs.ts';
 import { AT_REMOVEDIR, mkdirat, openat, statx, unlinkat } from '../sys/syscalls.ts';
-import { MountError, type MountReason } from './errors.ts';
+import { MountError, type MountReason, shortageOf } from './errors.ts';
 
 export interface TargetSpec {
   readonly path: string;
@@ -91,6 +91,8 @@ export function targetIn(parent: Fd, shown: string): Target {
         else openFileAt(parent, name)[Symbol.dispose]();
         return true;
       } catch (error) {
+        // What the node is short of, or a disk that fails, is not for the target to answer.
+        if (shortageOf(error) !== undefined || hasErrno(error, 'EIO')) throw error;
         if (!hasErrno(error, 'EEXIST')) throw fail('bad-target', 'cannot be made', error);
       }
       using there = this.open();
