@@ -1,7 +1,7 @@
 // CSI drivers as processes: our bundle as the image starts it, and the peer.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../src/rpc/client.ts';
@@ -64,7 +64,8 @@ async function startDriver(
   mkdirSync(kubeletDir);
   await using making = new AsyncDisposableStack();
   making.use(sharedMount(kubeletDir));
-  const { child, readyMs } = await start(command({ socket, kubeletDir }), socket, making);
+  const log = join(place, 'log');
+  const { child, readyMs } = await start({ command: command({ socket, kubeletDir }), socket, log }, making);
   const made = making.move();
   return {
     ...{ name, pid: child.pid ?? 0, socket, kubeletDir, readyMs, bindContext },
@@ -72,17 +73,25 @@ async function startDriver(
   };
 }
 
+interface Start {
+  readonly command: readonly string[];
+  readonly socket: string;
+  /** Where what it says goes, as on a node. */
+  readonly log: string;
+}
+
 async function start(
-  [program = '', ...args]: readonly string[],
-  socket: string,
+  { command: [program = '', ...args], socket, log }: Start,
   made: AsyncDisposableStack,
 ): Promise<{ readonly child: ChildProcess; readonly readyMs: number }> {
   const { PATH } = process.env;
+  const file = openSync(log, 'w');
   const begun = performance.now();
   const child = spawn(program, args, {
-    stdio: ['ignore', 'ignore', 'ignore'],
+    stdio: ['ignore', file, file],
     env: { PATH, NODE_ENV: 'production' },
   });
+  closeSync(file);
   const ended = once(child, 'exit');
   made.defer(async () => {
     child.kill('SIGTERM');
@@ -90,7 +99,7 @@ async function start(
   });
   while (!(existsSync(socket) && (await isReady(socket)))) {
     if (child.exitCode !== null || performance.now() - begun > START_MS) {
-      throw new Error(`${program} ${args.join(' ')} did not get ready`);
+      throw new Error(`${program} ${args.join(' ')} did not get ready: ${readFileSync(log, 'utf8')}`);
     }
     await sleep(POLL_MS);
   }
