@@ -10,7 +10,7 @@ import { kubernetesApi } from './kubernetes/api.ts';
 import { podEvents } from './kubernetes/events.ts';
 import { podLookup } from './kubernetes/pods.ts';
 import { removeStartupTaint } from './kubernetes/taint.ts';
-import { processEngine } from './mount/engine/processes.ts';
+import type { ProcessEngine } from './mount/engine/processes.ts';
 import { filesystemProbe } from './mount/fuse/probe.ts';
 import { namesOfLoopFiles } from './mount/loop/nodes.ts';
 import { authorization } from './node/authorization.ts';
@@ -37,12 +37,13 @@ import { type Observation, toImplementation } from './rpc/service.ts';
 import { servedPolicy } from './served-policy.ts';
 import { VERSION } from './version.ts';
 
-/** Kernel work in parallel: mounts are short, and a node has few cores to spare for them. */
-const ENGINE_PROCESSES = 2;
 const NODE_GET_INFO = NodeService.nodeGetInfo.path;
 
 /** Resolves when the socket accepts calls. Disposing it ends running calls first, the state's lock last. */
-export async function startServer(config: Config, log: Logger): Promise<AsyncDisposable> {
+export async function startServer(
+  config: Config,
+  { log, engine }: { readonly log: Logger; readonly engine: ProcessEngine },
+): Promise<AsyncDisposable> {
   await using started = new AsyncDisposableStack();
   let ready = false;
   const isReady = () => ready;
@@ -65,7 +66,8 @@ export async function startServer(config: Config, log: Logger): Promise<AsyncDis
   );
   metrics.gauge('csi_idmap_mounts', () => mountsOf(journal));
   metrics.gauge('csi_idmap_loop_devices', () => loopsOf(journal, config.stateDir));
-  const engine = started.use(processEngine({ processes: ENGINE_PROCESSES, kernel: config.kernel }));
+  // What it does ends before another driver may begin.
+  started.use(engine);
   metrics.gauge('csi_idmap_userns_fds', () => [[{}, engine.userNamespaces()]]);
   const api = started.use(kubernetesApi(findAccess({ environment: process.env })));
   const events = started.use(

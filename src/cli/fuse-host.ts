@@ -3,8 +3,10 @@ import { once } from 'node:events';
 import { readFuseHostConfig } from '../fuse-host-config.ts';
 import { startFuseHost } from '../fuse-host-server.ts';
 import { createLogger } from '../observe/logger.ts';
+import { keepHeapSmall } from '../sys/small-heap.ts';
 
 export async function fuseHostCommand(flags: Readonly<Record<string, string | undefined>>): Promise<void> {
+  keepHeapSmall();
   const config = readFuseHostConfig(flags, process.env);
   const log = createLogger({ level: config.logLevel, format: config.logFormat });
   const asked = () => Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);

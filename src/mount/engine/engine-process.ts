@@ -1,5 +1,6 @@
 // The child process of engine/processes.ts: carries out one operation per message.
 import { PR, SIGKILL } from '../../sys/constants.ts';
+import { keepHeapSmall } from '../../sys/small-heap.ts';
 import { prctl } from '../../sys/syscalls.ts';
 import { type KernelOptions, kernelHere } from '../kernel.ts';
 import { failureOf, type OperationName, operationsOn, type Requests } from '../operations.ts';
@@ -10,6 +11,7 @@ import type { Answer, Job, Outcome } from './processes.ts';
 // decides when this process ends.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
+keepHeapSmall();
 const [options = '{}'] = process.argv.slice(2);
 const kernel = kernelHere(JSON.parse(options) as KernelOptions);
 const userNamespaces = userNamespacesOn(kernel);

@@ -42,6 +42,8 @@ export interface ProcessEngineOptions {
   /** How many with them (default: four times as many). */
   readonly most?: number;
   readonly kernel?: KernelOptions;
+  /** Start one now, for the first operation, which then need not wait for it. */
+  readonly ahead?: boolean;
 }
 
 interface Pending {
@@ -60,6 +62,7 @@ export function processEngine({
   processes,
   most = 4 * processes,
   kernel = {},
+  ahead = false,
 }: ProcessEngineOptions): ProcessEngine {
   const queue: Pending[] = [];
   const idle: ChildProcess[] = [];
@@ -91,12 +94,20 @@ export function processEngine({
     if (queue.length > 0 && working.size < most) lookAgain = setTimeout(dispatch, SLOW_MS);
   }
 
+  function forgetIdle(child: ChildProcess): void {
+    const at = idle.indexOf(child);
+    if (at !== -1) idle.splice(at, 1);
+  }
+
   function start(): ChildProcess {
     const child = forkChild(kernel);
     // A fork that failed has no exit.
     child.on('error', (error) => {
       const job = working.get(child)?.job;
-      if (job === undefined) return;
+      if (job === undefined) {
+        forgetIdle(child);
+        return;
+      }
       const shortage = shortageOf(error);
       const because = shortage === undefined ? error.message : `${error.message}: ${shortage}`;
       const reason = shortage === undefined ? 'engine-lost' : 'node-exhausted';
@@ -109,8 +120,7 @@ export function processEngine({
     });
     child.on('exit', (code, signal) => {
       namespaces.delete(child);
-      const at = idle.indexOf(child);
-      if (at !== -1) idle.splice(at, 1);
+      forgetIdle(child);
       const job = working.get(child)?.job;
       if (job)
         settle(
@@ -155,6 +165,12 @@ export function processEngine({
         failed('timeout', job, 'had no answer within the deadline; its outcome is unknown', false),
       );
     }
+  }
+
+  if (ahead) {
+    const child = start();
+    letGo(child);
+    idle.push(child);
   }
 
   const engine = engineOver({

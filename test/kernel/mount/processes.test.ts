@@ -43,6 +43,20 @@ describe('processEngine()', () => {
     expect(children()).to.deep.equal(before);
   });
 
+  it('starts the first process ahead of its need where it is asked to, which then serves', async () => {
+    await using engine = processEngine({ processes: 2, ahead: true });
+    const [first, ...others] = children();
+    expect([first === undefined, others.length]).to.deep.equal([false, 0]);
+    await engine.lookup(LOOKUP);
+    expect(children()).to.deep.equal([first]);
+  });
+
+  it('ends a process that was started ahead and that nobody has asked', async () => {
+    const engine = processEngine({ processes: 2, ahead: true });
+    await engine[Symbol.asyncDispose]();
+    expect(children()).to.deep.equal([]);
+  });
+
   it('answers each caller with its own answer, however many ask', async () => {
     using place = mountPlace();
     await using engine = processEngine({ processes: 3 });
