@@ -178,6 +178,8 @@ export async function startServer(
       }),
     );
   }
+  // The first pod that must be looked up does not wait for it, nor did the start.
+  void api.prepare();
   log.info('ready', {
     socket: config.socket,
     driver: config.driverName,

@@ -9,6 +9,8 @@ import { credentials } from './credentials.ts';
 
 export interface KubernetesApi extends Disposable {
   readonly access: ApiAccess;
+  /** Loads what the first request would wait for. What cannot be read is told by that request. */
+  prepare(): Promise<void>;
   ask(request: ApiRequest): Promise<ApiAnswer>;
 }
 
@@ -35,6 +37,7 @@ export function kubernetesApi(access: ApiAccess): KubernetesApi {
   const configuration = access.is === 'none' ? undefined : credentials(access);
   return {
     access,
+    prepare: async () => void (await configuration?.().catch(() => undefined)),
     async ask(request) {
       if (access.is === 'none') return { is: 'failed', because: `no access to the API: ${access.because}` };
       try {

@@ -1,6 +1,6 @@
 // One request to the API server: what is sent, and what each way to fail becomes.
 import { once } from 'node:events';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { expect } from 'chai';
 import { type ApiRequest, type KubernetesApi, kubernetesApi } from '../../../src/kubernetes/api.ts';
@@ -37,6 +37,30 @@ describe('a request to the Kubernetes API', () => {
         body: undefined,
       },
     ]);
+  });
+
+  it('has been prepared for: it needs no file any more', async () => {
+    using directory = temporaryDirectory();
+    const file = directory.at('kubeconfig');
+    writeFileSync(
+      file,
+      JSON.stringify({
+        clusters: [{ name: 'c', cluster: { server: 'https://127.0.0.1:1' } }],
+        contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+        users: [{ name: 'u', user: {} }],
+        'current-context': 'x',
+      }),
+    );
+    using prepared = kubernetesApi({ is: 'kubeconfig', files: [file] });
+    await prepared.prepare();
+    rmSync(file);
+    const answer = await prepared.ask(GET);
+    expect(answer).to.have.property('because').that.includes('ECONNREFUSED');
+    using missing = kubernetesApi({ is: 'kubeconfig', files: [file] });
+    await missing.prepare();
+    expect(await missing.ask(GET))
+      .to.have.property('because')
+      .that.includes('ENOENT');
   });
 
   it('sends a body as JSON, and a patch as a merge patch', async () => {
