@@ -38,10 +38,10 @@ export async function inSession<T>(
 ): Promise<T | string> {
   if (process.getuid?.() !== 0) return 'the benchmarks mount filesystems, which needs root';
   isolate();
-  const programs = await buildPrograms();
-  if ('lacking' in programs) return programs.lacking;
   await using held = new AsyncDisposableStack();
   held.defer(removeOwnDirectory);
+  const programs = await buildPrograms();
+  if ('lacking' in programs) return programs.lacking;
   const place = held.use(temporaryDirectory());
   // What a peer has left mounted, which containerd does now and then.
   held.defer(() => detachBelow(place.path));
