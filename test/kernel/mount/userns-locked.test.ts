@@ -27,7 +27,9 @@ const bind = (source: string, target: string, ...options: string[]): Asked => ({
 });
 const look = (target: string): Asked => ({ operation: 'lookup', request: { target: { path: target } } });
 const classic = (asked: Asked): Asked => ({ ...asked, api: 'classic' });
-const done = { result: null };
+/** Mounting tells what the target shows then. */
+const expectMounted = (answer: Answered | undefined) =>
+  expect(answer).to.have.nested.property('result.is', 'mount-point');
 
 describe('in a user namespace', () => {
   before(function () {
@@ -56,7 +58,7 @@ describe('in a user namespace', () => {
       const request = bind(source, target, 'rbind', 'nosymfollow');
       const answers = inUserNamespace(request, look(target), classic(request), look(target));
       for (const [mounted, shown] of [answers.slice(0, 2), answers.slice(2)]) {
-        expect(mounted).to.deep.equal(done);
+        expectMounted(mounted);
         expect(shown)
           .to.have.nested.property('result.mount.options')
           .that.deep.equals(['ro', 'nosuid', 'nodev', 'noexec', 'noatime', 'nosymfollow']);
@@ -71,7 +73,7 @@ describe('in a user namespace', () => {
         classic(at(source, 'remount', 'bind', 'nosymfollow')),
         look(source),
       );
-      expect(answers.slice(0, 2)).to.deep.equal([done, done]);
+      for (const mounted of answers.slice(0, 2)) expectMounted(mounted);
       expect(answers[2])
         .to.have.nested.property('result.mount.options')
         .that.deep.equals(['ro', 'nosuid', 'nodev', 'noexec', 'noatime', 'nosymfollow']);
@@ -127,7 +129,7 @@ describe('in a user namespace', () => {
         },
       };
       const answers = inUserNamespace(tmpfs, at(target, 'remount', 'rw', 'suid', 'size=1m'), look(target));
-      expect(answers.slice(0, 2)).to.deep.equal([done, done]);
+      for (const mounted of answers.slice(0, 2)) expectMounted(mounted);
       expect(answers[2]).to.have.nested.property('result.mount.options').that.deep.equals(['rw', 'relatime']);
     });
   });
@@ -154,7 +156,7 @@ describe('in a user namespace', () => {
         bind(place.path, target, 'rbind'),
       );
       expect(plain).to.have.property('message').that.includes('rbind');
-      expect(whole).to.deep.equal(done);
+      expectMounted(whole);
     });
   });
 });
