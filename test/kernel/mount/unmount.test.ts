@@ -8,6 +8,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { fuseMount, mountCommand, mountPlace, unmountCommand, writeFiles } from '../../support/fixtures.ts';
@@ -206,14 +207,13 @@ describeEngines('lookup', (bench) => {
     writeFiles(place.path, { 'source/sub/': '', file: '', onto: '' });
     mountCommand('--bind', place.at('source'), place.at('source/sub'));
     mountCommand('--bind', place.at('file'), place.at('onto'));
+    const { root } = mountAt(place.path);
     expect(await bench.engine.lookup({ target: { path: place.at('source/sub') } }))
       .to.have.property('mount')
-      .that.includes({
-        root: '/source',
-      });
+      .that.includes({ root: join(root, 'source') });
     expect(await bench.engine.lookup({ target: { path: place.at('onto') } }))
       .to.have.property('mount')
-      .that.includes({ root: '/file' });
+      .that.includes({ root: join(root, 'file') });
     unmountCommand(place.at('source/sub'), place.at('onto'));
   });
 
