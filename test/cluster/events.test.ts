@@ -46,12 +46,4 @@ describe('Events of the driver on a real node', function () {
     const isTold = (event: string) => event.startsWith('FuseServerEnded: ');
     await until('the pod is told', async () => (await eventsOf('dies')).some(isTold));
   });
-
-  it('what policy refuses is in the Events of the pod, with the reason and the remedy', async () => {
-    await using stack = new AsyncDisposableStack();
-    const inline = { type: 'bind', source: '/srv' };
-    await running(stack, pod({ name: 'refused', containers: SLEEP, inline }));
-    const isTold = (event: string) => /^FailedMount: .*PermissionDenied.*refused-by-policy/.test(event);
-    await until('the pod is told', async () => (await eventsOf('refused')).some(isTold));
-  });
 });

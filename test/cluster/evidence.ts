@@ -24,7 +24,10 @@ export function withEvidence(error: Error, title = 'while a test waited'): Error
   if (kept.has(error)) return error;
   kept.add(error);
   const at = keep(title, error.stack ?? error.message);
-  error.message += `\nlogs and state of that moment: ${at}`;
+  const where = `logs and state of that moment: ${at}`;
+  error.message += `\n${where}`;
+  // The message as it was is in it already.
+  error.stack = `${error.stack}\n    ${where}`;
   return error;
 }
 
