@@ -28,14 +28,14 @@ RUN --mount=type=secret,id=ca \
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 COPY scripts/build.ts scripts/bundle.ts scripts/shipped.ts scripts/fetch-platform.ts scripts/
 COPY src/ src/
-# By the Node of the lockfile, whichever npm ran on.
-RUN node_modules/.bin/node scripts/build.ts
+# By the Node of the lockfile, whichever npm ran on (that of Debian 13 links no `node` into .bin).
+RUN node_modules/node-linux-*/bin/node scripts/build.ts
 # For another platform than this machine's, its own Node and native module.
 ARG TARGETARCH
 RUN --mount=type=secret,id=ca \
     [ ! -s /run/secrets/ca ] || export NODE_EXTRA_CA_CERTS=/run/secrets/ca; \
     cpu=$(echo "${TARGETARCH:-$(dpkg --print-architecture)}" | sed 's/^amd64$/x64/'); echo "$cpu" >/target-cpu; \
-    node_modules/.bin/node scripts/fetch-platform.ts "$cpu"
+    node_modules/node-linux-*/bin/node scripts/fetch-platform.ts "$cpu"
 # What goes into the image, at its place. Of koffi all but its C++ sources; Node alone, without npm.
 RUN set -eu; lib=/out/usr/local/lib/csi-driver-idmap; doc=/out/usr/share/doc/csi-driver-idmap; \
     cpu=$(cat /target-cpu); \
