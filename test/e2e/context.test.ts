@@ -7,7 +7,7 @@ import { needRoot } from '../support/need.ts';
 import { expectSuccess, run } from './command.ts';
 import { MAPPING } from './kinds.ts';
 import { startNode, type TestNode } from './node.ts';
-import { expectRefused } from './refusal.ts';
+import { expectRefused, type Refusal } from './refusal.ts';
 import { type Context, volumeOn } from './volume.ts';
 
 const UNKNOWN: readonly (readonly [key: string, message: RegExp])[] = [
@@ -122,7 +122,12 @@ describe('a volume context', () => {
         );
         await using volume = volumeOn(node, { context });
         const message = new RegExp(`${node.at('data')}/[a-z/]*absent\\b`);
-        await expectRefused(node, () => volume.stage(), { code: 'NOT_FOUND', message });
+        const refusal: Refusal = { code: 'NOT_FOUND', message, target: volume.target };
+        if (context.type === undefined) {
+          // A bind is made by publish alone.
+          expect(await volume.stage()).to.include({ code: 'OK' });
+          await expectRefused(node, () => volume.publish(), refusal);
+        } else await expectRefused(node, () => volume.stage(), refusal);
       });
     }
   });
