@@ -25,6 +25,11 @@ const LONGEST_MS = 500;
 /** So often all volumes are brought to their end, and the node is looked at. */
 const ROUNDS_EACH = 5;
 const WAITS = 'overlay that waits for its pod';
+/**
+ * But for one that the tests cannot make beside the others: mkfs.btrfs takes the source of a mounted erofs image,
+ * `/proc/self/fd/4`, for the file that it has open there itself.
+ */
+const KINDS = specimens('every').filter(({ title }) => title !== 'image of btrfs');
 
 /** What a caller may be told without having done anything wrong, while the plugin dies and comes back. */
 const PASSING = ['UNAVAILABLE', 'CANCELLED', 'ABORTED', 'DEADLINE_EXCEEDED'];
@@ -35,13 +40,12 @@ describe('a plugin that is killed at random moments', function () {
   before(function () {
     needRoot(this, 'the plugin mounts');
     needTool(this, 'unshare', 'a plugin starts in a mount namespace of its own');
-    for (const { needs, title } of specimens('every'))
-      if (needs) needTool(this, needs, `volumes of kind ${title}`);
+    for (const { needs, title } of KINDS) if (needs) needTool(this, needs, `volumes of kind ${title}`);
     console.log(`volumes and moments drawn with CRASH_SEED=${SEED}`);
   });
 
   it('under a load of all kinds: nothing is lost, and nothing is left', async () => {
-    await crash(specimens('every'), ['--user-namespaces', 'nested'], Math.ceil(ROUNDS / 2));
+    await crash(KINDS, ['--user-namespaces', 'nested'], Math.ceil(ROUNDS / 2));
   });
 
   it('the same with volumes behind placeholders, by NRI', async function () {
@@ -50,7 +54,7 @@ describe('a plugin that is killed at random moments', function () {
     using place = temporaryDirectory();
     await using host = await startNriHost(program, place.at('nri.sock'));
     const placeholders = Array.from({ length: 8 }, () => placeholderSpecimen(() => host));
-    const others = specimens('every').filter(({ title }) => title !== WAITS);
+    const others = KINDS.filter(({ title }) => title !== WAITS);
     await crash([...placeholders, ...others], ['--nri-socket', host.socket], Math.ceil(ROUNDS / 2));
   });
 });
