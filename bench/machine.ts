@@ -5,6 +5,9 @@ import { cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { VERSION } from '../src/version.ts';
 
+const BUSY =
+  ', which is more than the machine has processors: what waits for others is in the figures, of both sides';
+
 /** Names and values, for a table. */
 export function describeMachine(): readonly (readonly [string, string])[] {
   const [cpu] = cpus();
@@ -14,7 +17,7 @@ export function describeMachine(): readonly (readonly [string, string])[] {
     ['processors', `${cpus().length} x ${cpu?.model ?? 'unknown'}`],
     ['memory', `${Math.round(totalmem() / 2 ** 30)} GiB`],
     ['temporary files, and so the state directory', said('stat', '-f', '-c', '%T', tmpdir())],
-    ['load before', load.toFixed(2)],
+    ['load before', `${load.toFixed(1)}${load > cpus().length ? BUSY : ''}`],
     ['csi-driver-idmap', `${VERSION} (${said('git', 'rev-parse', '--short', 'HEAD')})`],
     ['Node', process.version],
     ['Go', said('go', 'env', 'GOVERSION')],
