@@ -14,6 +14,7 @@ import {
   placeholderOf,
   planMounts,
   WITHOUT_FLAGS,
+  withoutFlags,
 } from '../volume/publish.ts';
 import { makesTargets, preparationOf } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
@@ -123,8 +124,11 @@ async function placeMounts(
   const wanted = layerWanted(volume, publication);
   const layer = await ensureLayer({ volume, key, wanted, ownership, grant, undo }, deps, timeoutOf(context));
   const sourceRoots = rootsWith(layer, { key, grant }, deps);
-  const mount = (mounts: readonly Mount[]) =>
-    mountAt(key, { asked: placing.asked, mounts, publication, sourceRoots }, deps, context);
+  const isBare = mayLock(volume, publication) && (await isReadOnlyStage(volume, publication, deps, context));
+  const mount = (planned: readonly Mount[]) => {
+    const mounts = isBare ? planned.map(withoutFlags) : planned;
+    return mountAt(key, { asked: placing.asked, mounts, publication, sourceRoots }, deps, context);
+  };
   const shown = await mount(planMounts(volume, publication, { layer })).catch((error: unknown) => {
     if (!isForGroupAlone(error, volume, publication)) throw error;
     // What cannot be mapped (NFS, FUSE) is had without showing the group: whether it can write, the pod is told.
@@ -133,9 +137,24 @@ async function placeMounts(
   undo.defer(async () => {
     await deps.engine.unmountRecursive({ target: placeOf(key.path, deps), remove: 'directory' }, TO_THE_END);
   });
-  if (mayLock(volume, publication)) await unlock(key.path, shown, deps, context);
+  if (mayLock(volume, publication) && !isBare) await unlock(key.path, shown, deps, context);
   if (volume.idmap.is === 'pod') await requireMappable(volume, key.path, deps, context);
   return { state: 'done', shown };
+}
+
+/**
+ * Whether what is staged is read-only by itself. Then its view has no flags from the start: flags of a mount do not propagate,
+ * and those that are taken away where the driver is would stay where the runtime is.
+ */
+async function isReadOnlyStage(
+  { kind }: Volume,
+  { stagingPath }: Publication,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<boolean> {
+  if (stagingPath === undefined || (kind !== 'image' && kind !== 'filesystem')) return false;
+  const shown = await deps.engine.lookup({ target: placeOf(stagingPath, deps) }, timeoutOf(context));
+  return shown.is === 'mount-point' && shown.mount.superblockOptions.includes('ro');
 }
 
 /** Whether a filesystem is read-only by itself, only the kernel knows of all kinds. */

@@ -57,6 +57,12 @@ export const WITHOUT_FLAGS: Mount = {
   options: ['remount', 'bind', 'rw', 'suid', 'dev', 'exec'],
 };
 
+/** The same of a mount that is yet to be made. */
+export const withoutFlags = (mount: Mount): Mount => ({
+  ...mount,
+  options: [...mount.options, 'rw', 'suid', 'dev', 'exec'],
+});
+
 /** Whether that is to be done, should the filesystem turn out to be read-only: where the runtime maps what it mounts. */
 export function mayLock(volume: Volume, { readonly }: Pick<Publication, 'readonly'>): boolean {
   return !readonly && volume.kind !== 'overlay' && volume.kind !== 'fuse';
