@@ -34,14 +34,19 @@ export async function kubectl(...args: readonly string[]): Promise<string> {
   return stdout;
 }
 
+/** With these objects as its input: `create --dry-run=server`. */
+export async function kubectlWith(
+  objects: readonly KubernetesObject[],
+  ...args: readonly string[]
+): Promise<void> {
+  const asked = run('kubectl', [...args, '-f', '-'], { env: environment });
+  asked.child.stdin?.end(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
+  await asked;
+}
+
 /** Makes these objects. At the end of the block they are deleted, and gone. */
 export async function applied(...objects: readonly KubernetesObject[]): Promise<AsyncDisposable> {
-  const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects });
-  const ask = async (...args: readonly string[]) => {
-    const asked = run('kubectl', [...args, '-f', '-'], { env: environment });
-    asked.child.stdin?.end(list);
-    await asked;
-  };
+  const ask = (...args: readonly string[]) => kubectlWith(objects, ...args);
   await ask('apply');
   return {
     [Symbol.asyncDispose]: () => ask('delete', '--wait', '--timeout=120s', '--ignore-not-found', '--now'),

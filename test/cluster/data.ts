@@ -1,6 +1,6 @@
 // Data sets of the tests, on the node's own disk, as data of nodes is. The chart shows the driver this directory
 // (node/driver).
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFiles } from '../support/fixtures.ts';
 
@@ -30,4 +30,11 @@ export const dataOf = (name: string, ...names: readonly string[]): string => joi
 export function removeDataSets(): void {
   if (!existsSync(DATA)) return;
   for (const name of readdirSync(DATA)) rmSync(join(DATA, name), { recursive: true, force: true });
+}
+
+/** Directories that were made for a test, where nothing else is in them. */
+export function removeEmpty(...paths: readonly string[]): void {
+  for (const path of paths) {
+    if (existsSync(path) && readdirSync(path).length === 0) rmdirSync(path);
+  }
 }

@@ -27,6 +27,10 @@ export interface PodObject {
   readonly claim?: string;
   /** Written into the pod, in place of a claim. */
   readonly inline?: Attributes;
+  /** As the claim says it. */
+  readonly readOnly?: boolean;
+  /** Where its containers have a block volume. */
+  readonly block?: string;
   readonly hostUsers?: boolean;
   readonly fsGroup?: number;
   readonly runAsUser?: number;
@@ -37,10 +41,22 @@ export interface PodObject {
   readonly containers: readonly ContainerOfPod[];
 }
 
+export interface VolumeObject {
+  readonly accessMode?: 'ReadWriteMany' | 'ReadWriteOnce' | 'ReadOnlyMany' | 'ReadWriteOncePod';
+  readonly block?: boolean;
+  readonly capacity?: string;
+  readonly storageClassName?: string;
+}
+
 /** A PersistentVolume and the claim that has it, both of this name. */
-export function volume(name: string, volumeAttributes: Attributes): KubernetesObject[] {
-  const storage = { storage: '1Gi' };
-  const common = { accessModes: ['ReadWriteMany'], storageClassName: '' };
+export function volume(
+  name: string,
+  volumeAttributes: Attributes,
+  { accessMode = 'ReadWriteMany', block = false, capacity = '1Gi', storageClassName = '' }: VolumeObject = {},
+): KubernetesObject[] {
+  const storage = { storage: capacity };
+  const volumeMode = block ? 'Block' : 'Filesystem';
+  const common = { accessModes: [accessMode], storageClassName, volumeMode };
   return [
     {
       apiVersion: 'v1',
@@ -63,7 +79,14 @@ export function volume(name: string, volumeAttributes: Attributes): KubernetesOb
   ];
 }
 
-export function pod({ name, claim = name, inline, ...spec }: PodObject): KubernetesObject {
+export function pod({
+  name,
+  claim = name,
+  inline,
+  readOnly = false,
+  block,
+  ...spec
+}: PodObject): KubernetesObject {
   const {
     hostUsers = true,
     isScheduled = false,
@@ -75,7 +98,8 @@ export function pod({ name, claim = name, inline, ...spec }: PodObject): Kuberne
   } = spec;
   const source = inline
     ? { csi: { driver: DRIVER_NAME, volumeAttributes: inline } }
-    : { persistentVolumeClaim: { claimName: claim } };
+    : { persistentVolumeClaim: { claimName: claim, readOnly } };
+  const container = containerWith(block);
   return {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -96,7 +120,11 @@ export function pod({ name, claim = name, inline, ...spec }: PodObject): Kuberne
   };
 }
 
-const container = ({ name, script, mounts = [{ mountPath: '/v' }] }: ContainerOfPod) => ({
-  ...{ name, image: IMAGE, imagePullPolicy: 'Never', command: ['sh', '-c', script] },
-  volumeMounts: mounts.map((mount) => ({ name: 'v', ...mount })),
-});
+const containerWith =
+  (block: string | undefined) =>
+  ({ name, script, mounts = [{ mountPath: '/v' }] }: ContainerOfPod) => ({
+    ...{ name, image: IMAGE, imagePullPolicy: 'Never', command: ['sh', '-c', script] },
+    ...(block
+      ? { volumeDevices: [{ name: 'v', devicePath: block }] }
+      : { volumeMounts: mounts.map((mount) => ({ name: 'v', ...mount })) }),
+  });

@@ -75,6 +75,27 @@ const ROWS: readonly Row[] = [
     writes: ['0:0', (at) => at('base')],
   },
   {
+    name: 'image',
+    attributes: (at) => ({ type: 'image', source: at('image'), fsType: 'ext4', mkfs: 'true', size: '16Mi' }),
+    sees: ['lost+found 0:0'],
+    writes: ['', () => ''],
+  },
+  {
+    name: 'image-squashfs',
+    attributes: (at, context) => ({
+      type: 'image',
+      source: makeImage(context, 'squashfs', at('image'), at('base')),
+    }),
+    sees: BOTH.slice(0, 2),
+  },
+  {
+    name: 'tmpfs',
+    attributes: () => ({}),
+    pod: { inline: { type: 'tmpfs', sizeLimit: '1Mi' } },
+    sees: [],
+    writes: ['', () => ''],
+  },
+  {
     name: 'bind-owner',
     attributes: (at) => ({ source: at('base'), owner: '1000:1000' }),
     pod: { runAsUser: 1000 },
@@ -233,6 +254,49 @@ describe('pods with user namespaces on a real node, by NRI', function () {
       bases.add(base.trim());
     }
     expect(bases.size, 'they have ids of their own').to.equal(3);
+  });
+
+  it('two pods with different ids on one data set at once: an overlay for each, one FUSE filesystem for each', async function () {
+    needTool(this, 'bindfs', 'a FUSE filesystem');
+    await using stack = new AsyncDisposableStack();
+    const kinds: Readonly<Record<string, (at: At) => Attributes>> = {
+      'both-overlay': (at) => overlay(at, { idmap: 'pod' }),
+      'both-ephemeral': (at) => overlay(at, { idmap: 'pod', writable: 'ephemeral' }),
+      'both-fuse': (at) => ({ type: 'fuse.bindfs', source: at('base'), idmap: 'pod' }),
+    };
+    const script = (name: string) =>
+      `cd /v; echo own 2>/dev/null >${name}; stat -c '%n %u:%g' * | sort; cut -c11-22 /proc/self/uid_map; sleep 600`;
+    const podsOf = (kind: string) => ['a', 'b'].map((which) => `${kind}-${which}`);
+    await running(
+      stack,
+      ...Object.entries(kinds).flatMap(([kind, attributes]) => [
+        ...volume(kind, attributes(dataSet(kind))),
+        ...podsOf(kind).map((name) =>
+          pod({ name, claim: kind, containers: [{ name: 'main', script: script(name) }] }),
+        ),
+      ]),
+    );
+    for (const kind of Object.keys(kinds)) {
+      const bases = new Set<string>();
+      for (const name of podsOf(kind)) {
+        await untilPod(name, 'it runs', isRunning);
+        const said = async () => (await kubectl('logs', name)).trim().split('\n');
+        await until('it has looked', async () => /^\s*\d+$/.test((await said()).at(-1) ?? ''));
+        const lines = await said();
+        bases.add(lines.at(-1)?.trim() ?? '');
+        const own = kind === 'both-overlay' ? [] : [`${name} 0:0`];
+        const others = podsOf(kind).map((one) => `${one} 0:0`);
+        const files = kind === 'both-fuse' ? BOTH.slice(0, 2) : BOTH;
+        const seen = lines.slice(0, -1);
+        expect(seen, name).to.include.members([...own, ...files]);
+        // Only what is on disk is seen by both.
+        const foreign = seen.filter((line) => others.includes(line) && !own.includes(line));
+        if (kind !== 'both-fuse') expect(foreign, name).to.deep.equal([]);
+      }
+      expect(bases.size, `${kind}: they have ids of their own`).to.equal(2);
+    }
+    for (const name of podsOf('both-fuse'))
+      expect(ownerOf(dataOf('both-fuse', 'base', name))).to.equal('0:0');
   });
 
   it('the next pod of a persistent layer, with other ids, sees what the first has written as its own', async () => {

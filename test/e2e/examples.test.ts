@@ -9,6 +9,7 @@ import { runInPod } from '../../src/cli/demo/pod.ts';
 import { DEFAULT_POLICY_TEXT } from '../../src/policy/default.ts';
 import { startPlugin } from '../sanity/plugin.ts';
 import {
+  expectFound,
   FOUND,
   type Found,
   lookScript,
@@ -125,13 +126,6 @@ function inPod({ pod }: Example, script: string): string {
     { encoding: 'utf8' },
   );
   return stdout;
-}
-
-function expectFound({ files, writes, bytes }: Found, seen: ReturnType<typeof readLook>): void {
-  expect(seen.files).to.include(files);
-  if (writes === 'refused') expect(seen.written).to.match(/Read-only file system/);
-  else expect(seen.written).to.equal('mine');
-  if (bytes) expect(seen.bytes).to.be.within(...bytes);
 }
 
 function expectDisk(device: string): void {

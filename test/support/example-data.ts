@@ -2,6 +2,7 @@
 // them, and those that apply them on a real node.
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
+import { expect } from 'chai';
 import { type FileSpec, writeFiles } from './fixtures.ts';
 import { IMAGES, sparseFile } from './images.ts';
 import { needTool } from './need.ts';
@@ -38,6 +39,15 @@ const FILES: Readonly<Record<string, FileSpec>> = {
   'var/lib/csi-driver-idmap/volumes/default/dataset/sample': file('of the namespace', 0, 0),
   'srv/images/': owned(0, 0),
 };
+
+/** All that is made lies in these. */
+export const PREPARED_DIRECTORIES = [
+  ...new Set(
+    Object.keys(FILES).map(
+      (path) => /^srv\/[^/]+|^var\/lib\/[^/]+\/volumes\/[^/]+\/[^/]+/.exec(path)?.[0] ?? path,
+    ),
+  ),
+];
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -134,11 +144,11 @@ export function lookScript(directory: string, name: string): string {
     `cd ${directory} || exit 1`,
     'find * -type f | while read -r path; do echo "$path $(stat -c %u:%g "$path") $(cat "$path")"; done',
     `echo "--- $(($(stat -f -c '%b * %S' .)))"`,
-    `(echo mine >${name}) 2>&1 && cat ${name}`,
+    `(echo mine >${name}) 2>&1 && cat ${name} || true`,
   ].join('\n');
 }
 
-export interface Seen {
+interface Seen {
   readonly files: Readonly<Record<string, string>>;
   readonly bytes: number;
   /** `mine`, or why not. */
@@ -153,4 +163,11 @@ export function readLook(output: string): Seen {
     bytes: Number(bytes),
     written: written.trim(),
   };
+}
+
+export function expectFound({ files, writes, bytes }: Found, seen: Seen): void {
+  expect(seen.files).to.include(files);
+  if (writes === 'refused') expect(seen.written).to.match(/Read-only file system/);
+  else expect(seen.written).to.equal('mine');
+  if (bytes) expect(seen.bytes).to.be.within(...bytes);
 }

@@ -70,7 +70,7 @@ export interface Example {
   readonly volume: string;
 }
 
-const EXAMPLES_DIR = join(import.meta.dirname, '../../examples');
+export const EXAMPLES_DIR = join(import.meta.dirname, '../../examples');
 export const EXAMPLE_FILES = readdirSync(EXAMPLES_DIR).filter((name) => name.endsWith('.yaml'));
 const DRIVER = 'idmap.csi.dev';
 
