@@ -18,6 +18,9 @@ const LEAST_MS = 1_500;
 /** How many times as long as the same takes where nothing hangs. */
 const ROOM = 10;
 
+/** A bind is not. */
+const mountedByStage = (directory: string) => ({ type: 'overlay', lowerdir: directory });
+
 describe('a filesystem that hangs', () => {
   let node: TestNode;
   let hung: HungFilesystem;
@@ -39,13 +42,13 @@ describe('a filesystem that hangs', () => {
   /** With a plugin that has just been started. */
   async function usualMs(): Promise<number> {
     const begun = performance.now();
-    await using volume = volumeOn(node, { context: { source: node.at('data') } });
+    await using volume = volumeOn(node, { context: mountedByStage(node.at('data')) });
     expect(await volume.stage()).to.include({ code: 'OK' });
     return performance.now() - begun;
   }
 
   /** What is below the root of a filesystem takes its server to find. */
-  const hangingVolume = () => volumeOn(node, { context: { source: `${hung.path}/directory` } });
+  const hangingVolume = () => volumeOn(node, { context: mountedByStage(`${hung.path}/directory`) });
 
   /** Stages it as a caller with little patience, who is told nothing but that time is up. */
   function stageImpatiently(volume: Volume): Promise<Answer> {
@@ -68,7 +71,7 @@ describe('a filesystem that hangs', () => {
     expect(node.records(), 'what happened is not known').to.have.length(1);
     expect(await volume.unstage()).to.include({ code: 'OK' });
     expect(node.records()).to.deep.equal([]);
-    const elsewhere = { volumeContext: { source: node.at('data') } };
+    const elsewhere = { volumeContext: mountedByStage(node.at('data')) };
     expect(await volume.stage(elsewhere)).to.include({ code: 'OK' });
     expect(mountsAt(volume.stagingPath)).to.have.length(1);
   });

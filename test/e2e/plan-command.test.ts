@@ -63,7 +63,8 @@ describe('the command plan', () => {
 
   it('of a volume context: stage and publish', () => {
     const file = directory.at('context.json');
-    writeFileSync(file, JSON.stringify({ source: '/srv/data', uidmap: MAPPING, gidmap: MAPPING }));
+    const context = { type: 'overlay', lowerdir: '/srv/data', uidmap: MAPPING, gidmap: MAPPING };
+    writeFileSync(file, JSON.stringify(context));
     const result = run(['plan', '--volume-context', file]);
     expectSuccess(result);
     const { stdout } = result;

@@ -109,7 +109,7 @@ describe('secrets', () => {
     ['for a wrong context', () => ({ source: 'relative' }), 'INVALID_ARGUMENT'],
     ['for an unknown key', () => ({ source: node.at('data'), unknown: 'x' }), 'INVALID_ARGUMENT'],
     ['by policy', () => ({ source: node.at('data'), options: 'suid' }), 'PERMISSION_DENIED'],
-    ['by the kernel', () => ({ source: node.at('absent') }), 'NOT_FOUND'],
+    ['by the kernel', () => ({ type: 'overlay', lowerdir: node.at('absent') }), 'NOT_FOUND'],
   ];
   for (const [what, context, code] of failing) {
     it(`of calls that are refused ${what}`, async () => {

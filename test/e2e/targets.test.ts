@@ -44,8 +44,13 @@ describe('the target', () => {
     others: readdirSync(node.at('kubelet-of-another')),
   });
 
-  async function stagedVolume(): Promise<Volume> {
-    const volume = volumeOn(node, { context: { source: node.at('data') } });
+  /** A bind is not. */
+  const mountedByStage = () => ({ type: 'overlay', lowerdir: node.at('data') });
+
+  async function stagedVolume(
+    context: Record<string, string> = { source: node.at('data') },
+  ): Promise<Volume> {
+    const volume = volumeOn(node, { context });
     expect(await volume.stage()).to.include({ code: 'OK' });
     mkdirSync(dirname(volume.target), { recursive: true });
     return volume;
@@ -126,7 +131,7 @@ describe('the target', () => {
 
     it('in place of the staging path is not followed', async () => {
       const before = outside();
-      await using volume = volumeOn(node, { context: { source: node.at('data') } });
+      await using volume = volumeOn(node, { context: mountedByStage() });
       mkdirSync(dirname(volume.stagingPath), { recursive: true });
       symlinkSync(node.at('outside/empty'), volume.stagingPath);
       await expectRefused(node, () => volume.stage({ stagingTargetPath: volume.stagingPath }), BAD);
@@ -168,7 +173,7 @@ describe('the target', () => {
   });
 
   it('that shows the volume is left as it is, whatever would be refused by now', async () => {
-    await using volume = await stagedVolume();
+    await using volume = await stagedVolume(mountedByStage());
     await volume.publish();
     const { id } = theMountAt(volume.target);
     unmountCommand(volume.stagingPath);
