@@ -17,7 +17,7 @@ import { MountError } from '../errors.ts';
 export interface NewFile extends Disposable {
   /** Open for reading and writing, and locked. */
   readonly fd: Fd;
-  /** Gives it its name, durably. False when something has that name, which is left as it is. */
+  /** Gives it its name, durably or not at all. False when something has that name, which is left as it is. */
   publish(): boolean;
 }
 
@@ -54,7 +54,13 @@ function owned(directory: Fd, { name, temporary, fd }: Names, stack: DisposableS
     publish() {
       fsyncSync(fd.number);
       if (!rename(directory, temporary, name)) return false;
-      fsyncSync(directory.number);
+      try {
+        fsyncSync(directory.number);
+      } catch (error) {
+        // Who is told that it failed is to find nothing.
+        removeQuietly(directory, name);
+        throw error;
+      }
       return true;
     },
     [Symbol.dispose]: () => stack.dispose(),
@@ -112,7 +118,7 @@ function takeLock(file: Fd, directory: Fd, name: string): boolean {
   }
 }
 
-/** After a rename there is nothing of this name. */
+/** There may be nothing of this name, as after a rename. */
 function removeQuietly(directory: Fd, name: string): void {
   try {
     unlinkat(directory, name, 0);
