@@ -15,16 +15,21 @@ const runs: TestRun[] = [];
 export function mochaGlobalSetup(this: Mocha.Runner): void {
   this.on('fail', (test, error) => {
     withEvidence(error, test.fullTitle());
+    // A hook that fails is given here too, and ends no test.
+    const kind: string = test.type;
+    if (kind === 'hook') runs.push(runOf(test, 'failed'));
   });
-  this.on('test end', ({ file, title, state, duration }) => {
-    runs.push({
-      file: basename(file ?? ''),
-      title,
-      state: state === undefined || state === 'pending' ? 'skipped' : state,
-      seconds: (duration ?? 0) / 1000,
-    });
+  this.on('test end', (test) => {
+    runs.push(runOf(test, test.state === undefined || test.state === 'pending' ? 'skipped' : test.state));
   });
 }
+
+const runOf = ({ file, title, duration }: Mocha.Runnable, state: string): TestRun => ({
+  file: basename(file ?? ''),
+  title,
+  state,
+  seconds: (duration ?? 0) / 1000,
+});
 
 export function mochaGlobalTeardown(): void {
   const at = join(CLUSTER_DIR, 'summary.md');
