@@ -16,6 +16,7 @@ const OURS = [
 /** What scripts of packages make where they are installed, and debootstrap. */
 const MADE = [
   '(bin|sbin|lib|lib64)', // Links into usr.
+  'dev/(console|fd|full|null|ptmx|random|std(in|out|err)|tty|urandom|zero)', // A runtime has a /dev of its own.
   'etc/((passwd|group)-?|g?shadow|sub[ug]id|\\.pwd\\.lock|security/opasswd|pam\\.d/common-[\\w-]+|nsswitch\\.conf)',
   'etc/(shells|environment|profile|motd|localtime|timezone|fstab|networks|hosts|inputrc|ld\\.so\\.cache)',
   'etc/(alternatives/.+|systemd/system/.+|dpkg/origins/default|apt/sources\\.list|ca-certificates\\.conf|ssl/certs/.+\\.(pem|crt|\\d))',
