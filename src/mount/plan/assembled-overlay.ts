@@ -1,5 +1,6 @@
 // An overlay assembled in a private mount namespace (thread/assemble.ts), where its layers have short names.
 import type { Planner } from '../plan.ts';
+import { classicSuperblockFlags } from './classic-flags.ts';
 import { superblockFlags } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
 import { claimSteps, cloneLayers, mappedUpper, readOverlay, writableSteps } from './overlay-options.ts';
@@ -19,7 +20,8 @@ export const planAssembled: Planner = ({ source, options }, kernel) => {
       upper,
       ...mappedUpper(options),
       context: kernel.api !== 'classic' && kernel.has('fsopen'),
-      data: [...superblockFlags(rest), ...rest.data],
+      superblock: { words: superblockFlags(rest), flags: classicSuperblockFlags(rest) },
+      data: rest.data,
       as: 'mount',
     },
     ...writableSteps(overlay),

@@ -53,7 +53,16 @@ export function classicData(options: readonly string[], remedy: string): string 
 
 /** Flags of a new filesystem: the mount's and the superblock's. */
 export function classicFlags({ mount, superblock }: ParsedOptions): number {
-  return superblock.reduce((flags, name) => flags | (SUPERBLOCK_FLAGS[name] ?? 0), msFlags(mount.set));
+  return msFlags(mount.set) | bitsOfSuperblock(superblock);
+}
+
+/** Flags of a new superblock alone. */
+export function classicSuperblockFlags({ mount, superblock }: ParsedOptions): number {
+  return msFlags(mount.set & MOUNT_ATTR.MOUNT_ATTR_RDONLY) | bitsOfSuperblock(superblock);
+}
+
+function bitsOfSuperblock(names: readonly string[]): number {
+  return names.reduce((flags, name) => flags | (SUPERBLOCK_FLAGS[name] ?? 0), 0);
 }
 
 /** Those that say "not" have no bit: it is absent. */

@@ -1,5 +1,6 @@
 // Steps that make an overlay of layers that cannot be given to the kernel by descriptor.
 import { Fd } from '../../sys/fd.ts';
+import type { SuperblockFlags } from '../thread/jobs.ts';
 import { onThread } from '../thread/thread.ts';
 import type { Rows, Slot, Upper } from './row.ts';
 import { copyOfBoth, mapUpper, numbersOf } from './upper.ts';
@@ -15,7 +16,9 @@ export interface OverlaySteps {
     /** Whether fsopen(2) may be used; else mount(2). */
     readonly context: boolean;
     readonly source: string;
-    /** Options and flags of the superblock, without layers. */
+    /** Its flags, as fsconfig(2) and as mount(2) has them. */
+    readonly superblock: SuperblockFlags;
+    /** Options of the superblock, without layers. */
     readonly data: readonly string[];
     readonly as: Slot;
   };
@@ -23,15 +26,15 @@ export interface OverlaySteps {
 
 export const overlaySteps: Rows<OverlaySteps> = {
   assembleOverlay: {
-    describe: ({ layers, upper, userns, data, as }) => {
+    describe: ({ layers, upper, userns, superblock, data, as }) => {
       const lowerdir = layers
         .map(({ slot, dataOnly }, i) => `${i === 0 ? '' : dataOnly ? '::' : ':'}${slot}`)
         .join('');
       const upperdir = upper ? [`upperdir=${upper.upperdir}`, `workdir=${upper.workdir}`] : [];
       const mapped = userns ? `, upperdir and workdir mapped by ${userns}, mounted as its root` : '';
-      return `${as} = overlay(${[`lowerdir=${lowerdir}`, ...upperdir, ...data].join(', ')}) in a private mount namespace${mapped}`;
+      return `${as} = overlay(${[`lowerdir=${lowerdir}`, ...upperdir, ...superblock.words, ...data].join(', ')}) in a private mount namespace${mapped}`;
     },
-    apply: ({ layers, upper, userns, context, source, data, as }, at) => {
+    apply: ({ layers, upper, userns, context, source, superblock, data, as }, at) => {
       using held = new DisposableStack();
       const copy = upper === undefined ? undefined : copyOfBoth(upper, at, held);
       const namespace = userns === undefined ? undefined : at.find(userns);
@@ -39,6 +42,7 @@ export const overlaySteps: Rows<OverlaySteps> = {
       const mount = onThread('private', 'assembleOverlay', {
         context,
         source,
+        superblock,
         data,
         layers: layers.map(({ slot, dataOnly }) => ({ fd: at.get(slot).number, dataOnly })),
         upper: copy && numbersOf(copy, held),

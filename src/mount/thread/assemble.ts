@@ -34,7 +34,9 @@ export function assembleOverlay(parts: OverlayParts): number {
   const options = [...layerOptions(parts), ...parts.data];
   const short = options.every((option) => Buffer.byteLength(option) <= LONGEST_FSCONFIG_STRING);
   using _user = parts.user && asFilesystemUser(parts.user);
-  return parts.context && short ? byContext(parts.source, options) : byMount(parts.source, options);
+  const { source, superblock } = parts;
+  if (parts.context && short) return byContext(source, [...superblock.words, ...options]);
+  return byMount(source, superblock.flags, options);
 }
 
 function layerOptions({ layers, upper }: OverlayParts): string[] {
@@ -95,9 +97,10 @@ function byContext(source: string, options: readonly string[]): number {
   return fsmount(context, 1, 0).release();
 }
 
-function byMount(source: string, options: readonly string[]): number {
+/** @param flags MS_*: before Linux 6.5 an overlay takes no `ro` among its options */
+function byMount(source: string, flags: number, options: readonly string[]): number {
   makeDirectory('m');
-  mount(source, 'm', 'overlay', 0, escapeData(options));
+  mount(source, 'm', 'overlay', flags, escapeData(options));
   try {
     return openTree(AT_FDCWD, 'm', OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC).release();
   } finally {

@@ -29,11 +29,18 @@ export interface Jobs {
   };
 }
 
+/** Flags of a new superblock: by name for fsconfig(2), and as MS_* for mount(2). */
+export interface SuperblockFlags {
+  readonly words: readonly string[];
+  readonly flags: number;
+}
+
 export interface OverlayParts {
   /** Whether fsopen(2) may be used; else mount(2). */
   readonly context: boolean;
   readonly source: string;
-  /** Superblock flags and options of the overlay, without layers, each `key` or `key=value`. */
+  readonly superblock: SuperblockFlags;
+  /** Options of the overlay, without layers, each `key` or `key=value`. */
   readonly data: readonly string[];
   readonly layers: readonly { readonly fd: number; readonly dataOnly: boolean }[];
   readonly upper:
