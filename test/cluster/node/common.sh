@@ -23,7 +23,10 @@ begin_namespace() {
   # Of tests that run now: their mounts are not to be kept by us.
   local begin='mount --make-rshared / && grep -o " /[^ ]*/idmap-[^ ]*" /proc/self/mountinfo | sort -ru | xargs -r umount -l 2>/dev/null
     exec -a one-node-cluster sleep infinity'
-  setsid unshare --mount --propagation slave bash -c "$begin" >/dev/null 2>&1 </dev/null &
+  (
+    close_inherited
+    exec setsid unshare --mount --propagation slave bash -c "$begin" >/dev/null 2>&1 </dev/null
+  ) &
   holder=$!
   echo $holder >"$run/namespace.pid"
   for _ in $(seq 100); do is_holder $holder && return; sleep 0.1; done
@@ -47,8 +50,18 @@ start_() {
   spawn_ "$name"
 }
 spawn_() {
-  PATH=$bin:$PATH setsid bash "$run/$1.sh" >>"$run/logs/$1.log" 2>&1 </dev/null &
+  (
+    close_inherited
+    PATH=$bin:$PATH exec setsid bash "$run/$1.sh" >>"$run/logs/$1.log" 2>&1 </dev/null
+  ) &
   echo $! >"$run/$1.pid"
+}
+# A lock that the caller holds by a descriptor is not to be held for as long as the cluster is up.
+close_inherited() {
+  local path
+  for path in "/proc/$BASHPID/fd/"*; do
+    [ "${path##*/}" -le 2 ] || eval "exec ${path##*/}>&-"
+  done
 }
 # stop_ NAME [SIGNAL]: and wait for its end, five seconds at most.
 stop_() {
