@@ -338,12 +338,14 @@ describe('pods with user namespaces on a real node, by NRI', function () {
     await using stack = new AsyncDisposableStack();
     const name = 'killed-early';
     const at = dataSet(name);
-    const objects = volume(name, overlay(at, { idmap: 'pod', writable: 'ephemeral' }));
+    await running(stack, ...volume(name, overlay(at, { idmap: 'pod', writable: 'ephemeral' })));
+    // Kubelet tries again only when it hears from the runtime, which is about to say nothing.
+    await kubectl('wait', '--for=jsonpath={.status.phase}=Bound', '--timeout=60s', `pvc/${name}`);
     // So that the sandbox waits.
     const runtime = Number(readFileSync(join(CLUSTER_DIR, 'run/containerd.pid'), 'utf8'));
     process.kill(runtime, 'SIGSTOP');
     try {
-      await running(stack, ...objects, pod(held(name)));
+      await running(stack, pod(held(name)));
       const target = targetOf(await podOf(name), name);
       const isPublished = (line: string) => line.includes('NodePublishVolume') && line.includes(target);
       await until('it is published', () =>
