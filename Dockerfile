@@ -14,6 +14,7 @@ ARG BASE=docker.io/library/debian:trixie-slim
 # One that has npm already, node:24-trixie-slim say, is quicker.
 ARG BUILD_BASE=${BASE}
 ARG BUILDPLATFORM
+ARG TARGETPLATFORM
 
 FROM --platform=${BUILDPLATFORM} ${BUILD_BASE} AS build
 ENV DEBIAN_FRONTEND=noninteractive
@@ -57,7 +58,8 @@ RUN printf '#!/bin/sh\nexec /usr/local/bin/node /usr/local/lib/csi-driver-idmap/
       >/out/usr/local/bin/csi-driver-idmap \
  && chmod -R u=rwX,go=rX /out && chmod 755 /out/usr/local/bin/*
 
-FROM ${BASE}
+# Said here too: buildah (1.28) takes the platform of the stage before otherwise.
+FROM --platform=${TARGETPLATFORM} ${BASE}
 # Python comes for xfs_scrub_all, which nobody calls here. Set-user-id bits are for users, and there are none.
 RUN export DEBIAN_FRONTEND=noninteractive; apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends \
