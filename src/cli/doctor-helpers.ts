@@ -1,6 +1,7 @@
 // The FUSE helpers of a node, for `doctor`.
 import { existsSync } from 'node:fs';
 import { fuseHostAt } from '../fuse-host/client.ts';
+import { messageOf } from '../mount/errors.ts';
 import { Helper_State } from '../rpc/generated/fusehost.ts';
 import { VERSION } from '../version.ts';
 
@@ -29,7 +30,7 @@ export async function helpersAt(socket: string): Promise<readonly Helper[] | str
       }),
     );
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }
 

@@ -1,4 +1,5 @@
 // Whether the container runtime of this node takes plugins by NRI, for `doctor`: asked by being one for a moment.
+import { messageOf } from '../mount/errors.ts';
 import { connectToRuntime } from '../nri/connection.ts';
 
 export interface NriFinding {
@@ -23,7 +24,7 @@ export async function nriAt(socket: string): Promise<NriFinding> {
     });
     return { socket, way: 'nri', because: `${connection.runtime} registers plugins there` };
   } catch (error) {
-    return { socket, way: 'nested', because: error instanceof Error ? error.message : String(error) };
+    return { socket, way: 'nested', because: messageOf(error) };
   }
 }
 

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { messageOf } from '../mount/errors.ts';
 import type { KernelOptions, MountApi } from '../mount/kernel.ts';
 import type { Mount } from '../mount/mount.ts';
 import { splitOptions } from '../mount/options.ts';
@@ -57,7 +58,7 @@ function accepted<T>(parse: (text: string) => T, text: string): T {
   try {
     return parse(text);
   } catch (error) {
-    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+    throw new InvalidArgumentError(messageOf(error));
   }
 }
 

@@ -1,5 +1,6 @@
 // `plan`: what `mount` would do, step by step, without doing it. Needs no privileges.
 import { readFileSync } from 'node:fs';
+import { messageOf } from '../mount/errors.ts';
 import { type Kernel, kernelHere } from '../mount/kernel.ts';
 import type { Mount } from '../mount/mount.ts';
 import { describeStep, plan } from '../mount/plan.ts';
@@ -130,7 +131,7 @@ function readAttributes(file: string): Record<string, string> {
   try {
     value = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw wrong(error instanceof Error ? error.message : String(error));
+    throw wrong(messageOf(error));
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('is no JSON object');
   const odd = Object.entries(value).find(([, text]) => typeof text !== 'string');

@@ -10,6 +10,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { messageOf } from '../mount/errors.ts';
 import { readMountinfo } from '../mount/mountinfo.ts';
 import { hasErrno } from '../sys/errors.ts';
 
@@ -64,7 +65,7 @@ export function helperGroups({ memoryBytes, socket }: GroupOptions): HelperGroup
       },
     };
   } catch (error) {
-    return { are: 'not', because: error instanceof Error ? error.message : String(error) };
+    return { are: 'not', because: messageOf(error) };
   }
 }
 

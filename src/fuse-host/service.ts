@@ -1,6 +1,6 @@
 // The service of fuse-host: which handler answers which call. What can go wrong with a start is part of the answer, so
 // that all that is known of it reaches the driver.
-import { MountError } from '../mount/errors.ts';
+import { MountError, messageOf } from '../mount/errors.ts';
 import { within } from '../mount/fuse/programs.ts';
 import type { KernelOptions } from '../mount/kernel.ts';
 import { PolicyError } from '../policy/policy.ts';
@@ -99,7 +99,7 @@ function toFailure(error: unknown): Failure {
     const { reason, message, rolledBack, errno = '' } = error.toInit();
     return { reason, message, rolledBack, errno };
   }
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return { reason: reasonOf(error), message, rolledBack: true, errno: '' };
 }
 

@@ -112,7 +112,7 @@ export function toMountError(error: unknown, rolledBack: boolean): MountError {
   if (error instanceof MountError) return error;
   const errno = error instanceof SyscallError ? error.code : undefined;
   const shortage = shortageOf(error);
-  const said = error instanceof Error ? error.message : String(error);
+  const said = messageOf(error);
   const message = shortage === undefined || isExplained(error) ? said : `${said}: ${shortage}`;
   const reason =
     shortage !== undefined
@@ -153,3 +153,6 @@ export function afterUndo(failure: MountError, undo: DisposableStack): MountErro
     return new MountError({ ...failure.toInit(), rolledBack: false }, { cause: failure });
   }
 }
+
+/** What was thrown, in words. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,7 +1,7 @@
 // Which mount is at a path, and what is mounted below it.
 import { opendirSync } from 'node:fs';
 import { hasErrno } from '../sys/errors.ts';
-import { MountError } from './errors.ts';
+import { MountError, messageOf } from './errors.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { isWithin, openTarget, type Target, type TargetSpec } from './target.ts';
 import { type MountView, mountIdOf, mountinfoView, mountView, type SeenMount, standingOf } from './view.ts';
@@ -52,7 +52,7 @@ const FREE: Lookup = { is: 'not', isFree: true };
 
 const unknown = (error: unknown): Lookup => ({
   is: 'unknown',
-  because: error instanceof Error ? error.message : String(error),
+  because: messageOf(error),
 });
 
 /** False for what cannot be looked into. */

@@ -9,6 +9,7 @@
 // starts anew goes on from the records that wait.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileNameOf, type RecordKey, type VolumeRecord } from '../journal/record.ts';
+import { messageOf } from '../mount/errors.ts';
 import type { UserMapping } from '../userns/mapping.ts';
 import { waitForPodRecord } from '../userns/pod-record-watch.ts';
 import { complete } from './complete.ts';
@@ -190,8 +191,6 @@ const MISSING =
 
 const reasonOf = ({ cover }: VolumeRecord): string =>
   cover === 'placeholder' ? 'VolumeNotCompleted' : 'NestedVolumeFailed';
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 async function lockOf({ path }: RecordKey, { locks }: NodeDependencies): Promise<Disposable> {
   for (;;) {

@@ -9,6 +9,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isLater, type VolumeRecord } from '../journal/record.ts';
+import { messageOf } from '../mount/errors.ts';
 import { isWithin } from '../mount/target.ts';
 import { layerPathOf, layersDirectory, type NodeDependencies, placeOf, TO_THE_END } from './dependencies.ts';
 import { NodeError } from './reasons.ts';
@@ -125,5 +126,3 @@ async function purge(deps: HousekeepingDependencies, tell: Tell, signal: AbortSi
     await sleep(PAUSE_MS, undefined, { signal }).catch(() => undefined);
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -3,6 +3,7 @@
 // volume whose last pod has gone is unmounted at its staging path here, if another one is staged that shows the same: then
 // kubelet asks. Should a pod come before it does, publish stages the volume anew.
 import type { VolumeRecord } from '../journal/record.ts';
+import { messageOf } from '../mount/errors.ts';
 import type { CallContext } from '../rpc/context.ts';
 import { type NodeDependencies, placeOf, timeoutOf } from './dependencies.ts';
 
@@ -25,7 +26,7 @@ export async function letGoOfStaged(
   } catch (error) {
     context.log.warn('a volume that nobody uses could not be unmounted where it is staged', {
       volumeId,
-      problem: error instanceof Error ? error.message : String(error),
+      problem: messageOf(error),
     });
   }
 }

@@ -6,7 +6,7 @@
 // that was done has been undone; else the answer is an uncertain one.
 import { FuseHostError } from '../fuse-host/client.ts';
 import { StateError } from '../journal/durable.ts';
-import { MountError, type MountReason } from '../mount/errors.ts';
+import { MountError, type MountReason, messageOf } from '../mount/errors.ts';
 import { PolicyError } from '../policy/policy.ts';
 import { StatusError } from '../rpc/status.ts';
 import { VolumeError } from '../volume/errors.ts';
@@ -338,7 +338,7 @@ export class NodeError extends Error {
 /** Whatever a handler throws, as what the caller is told. */
 export function toStatus(error: unknown): StatusError {
   if (error instanceof StatusError) return error;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return new StatusError({ code: codeOf(error), message, cause: error });
 }
 

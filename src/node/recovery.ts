@@ -21,6 +21,7 @@ import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { isLater, type VolumeRecord } from '../journal/record.ts';
+import { messageOf } from '../mount/errors.ts';
 import { layerPathOf, layersDirectory, type NodeDependencies, placeOf } from './dependencies.ts';
 import { isMountOf } from './mounted.ts';
 
@@ -103,5 +104,3 @@ async function layersWithoutRecord(deps: RecoveryDependencies): Promise<string[]
   }
   return without;
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -12,6 +12,7 @@
 // all other pods is empty, at once.
 import path from 'node:path';
 import type { VolumeRecord } from '../journal/record.ts';
+import { messageOf } from '../mount/errors.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
 import type { Plugin, RuntimeState } from '../nri/connection.ts';
 import { type Container, ContainerState, type Mount, type PodSandbox } from '../rpc/generated/nri.ts';
@@ -181,5 +182,3 @@ function tellOfEarly(
     message: `a container of the pod has started while the driver was away, and without volume ${early.volumeId}; delete the pod`,
   });
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,5 +1,6 @@
 // The shape of a policy file, one row for each key, with its default. What keys mean together is checked in read.ts.
 import { z } from 'zod';
+import { messageOf } from '../mount/errors.ts';
 import { MAX_ID } from '../userns/mapping.ts';
 import { VolumeError } from '../volume/errors.ts';
 import { nearest } from '../volume/nearest.ts';
@@ -43,7 +44,7 @@ function toPattern(text: string, context: z.RefinementCtx): Pattern {
     new RegExp(text);
     return { text, regex: new RegExp(`^(?:${text})$`) };
   } catch (error) {
-    return refuse(context, error instanceof Error ? error.message : String(error));
+    return refuse(context, messageOf(error));
   }
 }
 

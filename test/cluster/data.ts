@@ -2,6 +2,7 @@
 // (node/driver).
 import { existsSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { DATA_SET } from '../support/data-set.ts';
 import { writeFiles } from '../support/fixtures.ts';
 
 export const DATA = '/var/lib/csi-driver-idmap-tests';
@@ -12,14 +13,7 @@ export type At = (...names: string[]) => string;
 /** Two layers with files of several owners, and an empty one to write to; what was there before is gone. */
 export function dataSet(name: string): At {
   rmSync(dataOf(name), { recursive: true, force: true });
-  writeFiles(dataOf(name), {
-    'base/of-root': { content: 'root', uid: 0, gid: 0, mode: 0o640 },
-    'base/of-service': { content: 'service', uid: 33, gid: 33 },
-    'top/of-user': { content: 'user', uid: 1000, gid: 1001 },
-    'top/sub/inner': { content: 'inner', uid: 0, gid: 0 },
-    'upper/': {},
-    'work/': {},
-  });
+  writeFiles(dataOf(name), DATA_SET);
   return (...names) => dataOf(name, ...names);
 }
 

@@ -6,6 +6,7 @@ import { type KEYS, MOUNTS_KEY } from '../../src/volume/keys.ts';
 import { needRoot } from '../support/need.ts';
 import { type AttackedNode, attackedNode, expectHeld } from './attack.ts';
 import { theMountAt } from './kernel.ts';
+import { PROPAGATION_WORDS } from './propagation-words.ts';
 import { type Context, capability } from './volume.ts';
 
 /** One of each type that can be had. */
@@ -53,18 +54,7 @@ const SMUGGLED: Readonly<Record<string, readonly string[]>> = {
     ...['drop_privileges', 'auto_unmount', 'password_stdin', 'passive', 'F=/etc/x', 'Include=/etc/x'],
   ],
   privileges: ['suid', 'dev', 'rsuid', 'rdev', 'symfollow', 'nosuid=0', 'allow_root', 'mode=4755', 'uid=-1'],
-  propagation: [
-    'shared',
-    'rshared',
-    'slave',
-    'rslave',
-    'private',
-    'rprivate',
-    'unbindable',
-    'runbindable',
-    'unpeered',
-    'runpeered',
-  ],
+  propagation: PROPAGATION_WORDS,
   'what the engine knows': [
     ...[
       'bind',

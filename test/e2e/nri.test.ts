@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import type { ContainerOutcome, Runtime } from '../support/container.ts';
+import { DATA_SET } from '../support/data-set.ts';
 import {
   eventually,
   mountCommand,
@@ -55,14 +56,7 @@ describe('a pod with a user namespace, by NRI', () => {
   let count = 0;
   function dataSet(): At {
     const directory = node.node.at(`data-${++count}`);
-    writeFiles(directory, {
-      'base/of-root': { content: 'root', uid: 0, gid: 0, mode: 0o640 },
-      'base/of-service': { content: 'service', uid: 33, gid: 33 },
-      'top/of-user': { content: 'user', uid: 1000, gid: 1001 },
-      'top/sub/inner': { content: 'inner', uid: 0, gid: 0 },
-      'upper/': {},
-      'work/': {},
-    });
+    writeFiles(directory, DATA_SET);
     return (...names) => join(directory, ...names);
   }
 

@@ -7,6 +7,7 @@ import { theMountAt } from './kernel.ts';
 import { MAPPING } from './kinds.ts';
 import { startNode, type TestNode } from './node.ts';
 import { podOn } from './pod.ts';
+import { PROPAGATION_WORDS } from './propagation-words.ts';
 import { expectRefused } from './refusal.ts';
 import { type Context, capability, volumeOn } from './volume.ts';
 
@@ -18,18 +19,7 @@ const SMUGGLED: Readonly<Record<string, readonly string[]>> = {
     ...['lowerdir=/etc', 'lowerdir+=/etc', 'datadir+=/etc', 'upperdir=/etc', 'workdir=/etc', 'source=/etc'],
     ...['fd=3', 'loop', 'loop=/dev/loop0', 'x-mount.mkdir', 'X-mount.subdir=/etc'],
   ],
-  propagation: [
-    'shared',
-    'rshared',
-    'slave',
-    'rslave',
-    'private',
-    'rprivate',
-    'unbindable',
-    'runbindable',
-    'unpeered',
-    'runpeered',
-  ],
+  propagation: PROPAGATION_WORDS,
   privileges: [
     'suid',
     'dev',

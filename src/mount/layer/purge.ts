@@ -9,6 +9,7 @@ import { opendirSync, openSync, readdirSync, renameSync, rmdirSync, unlinkSync }
 import path from 'node:path';
 import { O } from '../../sys/constants.ts';
 import { Fd } from '../../sys/fd.ts';
+import { messageOf } from '../errors.ts';
 import type { Kernel } from '../kernel.ts';
 import { mountsBelow } from '../lookup.ts';
 import { mountView } from '../view.ts';
@@ -42,7 +43,7 @@ export function purgeLayers(
     try {
       finished = purge(tree, until, kernel) && finished;
     } catch (error) {
-      problems.push(`${tree} cannot be deleted: ${error instanceof Error ? error.message : String(error)}`);
+      problems.push(`${tree} cannot be deleted: ${messageOf(error)}`);
     }
   }
   return { finished, problems };

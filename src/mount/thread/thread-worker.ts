@@ -5,6 +5,7 @@ import { CLONE, MS, UMOUNT } from '../../sys/constants.ts';
 import { SyscallError } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
 import { chdir, fchdir, mount, pivotRoot, umount2, unshare } from '../../sys/syscalls.ts';
+import { messageOf } from '../errors.ts';
 import { assembleOverlay } from './assemble.ts';
 import type { Job } from './jobs.ts';
 import { openFilesystem } from './open-filesystem.ts';
@@ -60,7 +61,7 @@ function outcome(work: () => unknown): Answer {
       const { syscall, args, errno, kernelMessage } = error;
       return { syscall: { syscall, args, errno, ...(kernelMessage !== undefined && { kernelMessage }) } };
     }
-    return { problem: error instanceof Error ? error.message : String(error) };
+    return { problem: messageOf(error) };
   }
 }
 

@@ -8,7 +8,7 @@
 //           there leads to just this mount
 import path from 'node:path';
 import { openBelow } from '../../sys/open-below.ts';
-import { MountError, type UnmountProgress } from '../errors.ts';
+import { MountError, messageOf, type UnmountProgress } from '../errors.ts';
 import { seenBelow } from '../lookup.ts';
 import { type Target, targetIn } from '../target.ts';
 import { type UnmountOptions, unmountTop } from '../unmount.ts';
@@ -103,5 +103,3 @@ function incomplete(target: Target, failures: readonly Failure[], progress: Unmo
 
 /** How many mounts an error names; all are in its `progress`. */
 const SHOWN = 5;
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
