@@ -8,6 +8,7 @@
 //
 // What changes is seen by the signal that a child's end is, and by looking once a second: nothing here waits for a
 // filesystem. Whether a mount is there is asked of our own mountinfo, to which unmounts of the driver propagate.
+import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MountErrorInit } from '../mount/errors.ts';
 import { MountError } from '../mount/errors.ts';
@@ -93,6 +94,7 @@ const STOP_TERM_MS = 1_000;
 const STOP_KILL_MS = 3_000;
 const STOP_POLL_MS = 20;
 const DEATHS_KEPT = 100;
+const DIED = 'died';
 
 export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
   /** In the order of their starts. Of one target there may be several: one that died, whose views pods have still. */
@@ -102,7 +104,8 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
   const deaths: Death[] = [];
   let deathCount = 0;
   let starts = 0;
-  let died = Promise.withResolvers<void>();
+  /** Whoever waits for deaths listens, and stops when it has waited long enough, or its caller is gone. */
+  const died = new EventEmitter().setMaxListeners(0);
   const reapStrays = strayReaper();
 
   function look(): void {
@@ -147,8 +150,7 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
       end: entry.end,
       said: entry.output.text(),
     });
-    died.resolve();
-    died = Promise.withResolvers();
+    died.emit(DIED);
   }
 
   function forget(entry: Entry): void {
@@ -252,11 +254,10 @@ export function runHelpers({ groups, log, unmount }: HelpersOptions): Helpers {
     async deaths(after, patienceMs, signal) {
       const since = () => deaths.filter(({ number }) => number > after);
       if (since().length === 0) {
-        const given = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]);
-        await Promise.race([
-          died.promise,
-          new Promise((resolve) => given.addEventListener('abort', resolve)),
-        ]);
+        const over = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)]);
+        await once(died, DIED, { signal: over }).catch((error: unknown) => {
+          if (!over.aborted) throw error;
+        });
       }
       return since();
     },

@@ -1,5 +1,6 @@
 // The service of fuse-host: which handler answers which call. What can go wrong with a start is part of the answer, so
 // that all that is known of it reaches the driver.
+import path from 'node:path';
 import { MountError, messageOf } from '../mount/errors.ts';
 import { within } from '../mount/fuse/programs.ts';
 import type { KernelOptions } from '../mount/kernel.ts';
@@ -33,7 +34,7 @@ const LONGEST_MS = 120_000;
 const LONGEST_WAIT_MS = 60_000;
 
 export function hostHandlers(deps: HostDependencies): Handlers<typeof FuseHostService> {
-  const { version, helpers, isEnding } = deps;
+  const { version, helpers, kubeletDir, isEnding } = deps;
   const ours = { version, protocols: PROTOCOLS };
   return {
     async hello({ version: theirs, protocols }) {
@@ -42,7 +43,8 @@ export function hostHandlers(deps: HostDependencies): Handlers<typeof FuseHostSe
     },
     start: (request, context) => start(request, context, deps),
     async stop({ target, unmount }) {
-      if (target === '') return { stopped: [] };
+      // At and above it are all volumes, which nobody means.
+      if (!liesBelow(target, kubeletDir)) return { stopped: [] };
       const stopped = unmount ? await helpers.abandon(target) : await helpers.stop(target);
       return { stopped: stopped.map(toMessage) };
     },
@@ -92,6 +94,11 @@ async function start(
     context.log.warn('a helper could not be started', { volumeId, target, reason, problem });
     return { outcome: { $case: 'failure', value: failure } };
   }
+}
+
+function liesBelow(target: string, directory: string): boolean {
+  const way = path.relative(directory, target);
+  return path.isAbsolute(target) && way !== '' && way !== '..' && !way.startsWith('../');
 }
 
 function toFailure(error: unknown): Failure {

@@ -85,7 +85,10 @@ describe('a system call that fails', function () {
           const outcome = await tryFault(specimen, call, injection, i % 2 === 0);
           outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
         } catch (error) {
-          failures.push(`${nameOf(call, fault)}\n${textOf(error)}`);
+          const failure = `${nameOf(call, fault)}\n${textOf(error)}`;
+          // At once, as the end may be hours away.
+          console.log(failure);
+          failures.push(failure);
           // Whatever is wrong with this one, the next one shall not be.
           await Promise.resolve(node[Symbol.asyncDispose]()).catch(() => undefined);
           node = await startNode({ start: faults.start });

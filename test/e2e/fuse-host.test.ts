@@ -140,6 +140,18 @@ describe('fuse-host', () => {
     await unmounted('again');
   });
 
+  it('ends nothing where somebody asks for the end of all, or of nothing', async () => {
+    const helper = await start('kept', 'bindfs');
+    const kubelet = place.at('kubelet');
+    for (const target of ['', '/', kubelet, `${kubelet}/`, `${kubelet}/kept/..`, place.path, 'kept', '.']) {
+      const stopped = await host.client.stop(target, { timeoutMs: TIMEOUT_MS, unmount: true });
+      expect(stopped, target).to.deep.equal([]);
+    }
+    expect(await host.client.list()).to.deep.equal([helper]);
+    expect(readFileSync(join(helper.target, 'file'), 'utf8')).to.equal('plain');
+    await unmounted('kept');
+  });
+
   it('has a helper run as the user that the policy says', async () => {
     const { uid, pids } = await start('user', 'squashfuse', squashfs(place));
     expect(uid).to.equal(65534);

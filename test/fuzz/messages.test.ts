@@ -2,7 +2,6 @@
 // changes. What is served all the same is taken back by the calls that take such a thing back, and then nothing is left.
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
-import type { ServiceDefinition } from '@grpc/grpc-js';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { type Client, connect } from '../../src/rpc/client.ts';
@@ -17,25 +16,23 @@ import {
   NodeUnstageVolumeRequest,
   ProbeRequest,
 } from '../../src/rpc/generated/csi.ts';
-import { type CodeName, StatusError } from '../../src/rpc/status.ts';
 import type { TestNode } from '../e2e/node.ts';
 import { blockCapability, capability, groupCapability, podInfo } from '../e2e/volume.ts';
 import { cases } from '../support/cases.ts';
 import { needRoot } from '../support/need.ts';
-import { damagedBytes, damagedText } from './damage.ts';
 import { dataOf, descriptorsOf, expectUnharmed, fuzzedNode } from './node.ts';
-
-/** No call takes as long. */
-const TIMEOUT_MS = 60_000;
-/** Bad input is none of these. UNAVAILABLE is what the driver answers to what it did not foresee. */
-const NEVER: readonly CodeName[] = ['UNKNOWN', 'INTERNAL', 'DATA_LOSS', 'UNIMPLEMENTED', 'UNAVAILABLE'];
+import {
+  damagedRequest,
+  NEVER,
+  rawClient,
+  requestsTo,
+  type Sent,
+  sentOf,
+  TIMEOUT_MS,
+  type Valid,
+} from './requests.ts';
 
 type NodeMethod = Exclude<keyof Client<typeof NodeService>, 'close' | symbol>;
-
-interface Sent {
-  readonly method: string;
-  readonly bytes: Uint8Array;
-}
 
 describe('damaged messages', () => {
   let node: TestNode;
@@ -54,7 +51,7 @@ describe('damaged messages', () => {
   });
 
   async function sendDamaged(): Promise<void> {
-    using raw = rawClient(node.socket);
+    using raw = rawClient({ ...IdentityService, ...NodeService }, node.socket);
     using client = connect(NodeService, node.socket);
     const corpus = requestsOf(node);
     const one = fc.constantFrom(...corpus).chain(damagedRequest);
@@ -76,41 +73,6 @@ describe('damaged messages', () => {
   }
 });
 
-interface RawClient extends Disposable {
-  send(sent: Sent): Promise<{ readonly code: CodeName; readonly message: string }>;
-}
-
-/** Sends bytes for what a request should be. */
-function rawClient(socket: string): RawClient {
-  const methods = { ...IdentityService, ...NodeService };
-  const definition = Object.fromEntries(
-    Object.entries(methods).map(([name, method]) => {
-      return [
-        name,
-        {
-          ...method,
-          requestSerialize: (bytes: Uint8Array) => Buffer.from(bytes),
-          responseDeserialize: () => ({}),
-        },
-      ];
-    }),
-  ) as unknown as ServiceDefinition;
-  const client = connect(definition, socket) as unknown as Disposable &
-    Readonly<Record<string, (bytes: Uint8Array, options: { timeoutMs: number }) => Promise<unknown>>>;
-  return {
-    async send({ method, bytes }) {
-      try {
-        await client[method]?.(bytes, { timeoutMs: TIMEOUT_MS });
-        return { code: 'OK', message: '' };
-      } catch (error) {
-        if (!(error instanceof StatusError)) throw error;
-        return error;
-      }
-    },
-    [Symbol.dispose]: () => client[Symbol.dispose](),
-  };
-}
-
 /** As kubelet does, which knows what it asked for. */
 async function takeBack(client: Client<typeof NodeService>, sent: Sent | undefined): Promise<void> {
   const options = { timeoutMs: TIMEOUT_MS };
@@ -127,56 +89,6 @@ async function takeBack(client: Client<typeof NodeService>, sent: Sent | undefin
     }
     default:
   }
-}
-
-interface Kind<T> {
-  encode(message: T): { finish(): Uint8Array };
-}
-
-interface Valid {
-  readonly method: string;
-  readonly message: object;
-  readonly encode: (message: object) => Uint8Array;
-}
-
-const sentOf = ({ method, message, encode }: Valid): Sent => ({ method, bytes: encode(message) });
-
-/** One of its texts is damaged, or its bytes are. */
-function damagedRequest(valid: Valid): fc.Arbitrary<Sent> {
-  const { method, message, encode } = valid;
-  const texts = textsOf(message);
-  const inBytes = damagedBytes([encode(message)]).map((bytes) => ({ method, bytes }));
-  if (texts.length === 0) return inBytes;
-  const inText = fc.nat(texts.length - 1).chain((nth) =>
-    damagedText([texts[nth] ?? '']).map((text) => {
-      let at = 0;
-      return { method, bytes: encode(withTexts(message, (old) => (at++ === nth ? text : old)) as object) };
-    }),
-  );
-  return fc.oneof({ weight: 2, arbitrary: inText }, inBytes);
-}
-
-function textsOf(message: object): string[] {
-  const texts: string[] = [];
-  withTexts(message, (text) => {
-    texts.push(text);
-    return text;
-  });
-  return texts;
-}
-
-/** The keys of maps are texts too, those of messages are not: they are told by their names. */
-const KEYED: readonly string[] = ['volumeContext', 'secrets', 'publishContext'];
-
-function withTexts(value: unknown, change: (text: string) => string, isMap = false): unknown {
-  if (typeof value === 'string') return change(value);
-  if (Array.isArray(value)) return value.map((item) => withTexts(item, change));
-  if (typeof value !== 'object' || value === null) return value;
-  const entries = Object.entries(value).map(([key, inner]) => {
-    if (key === '$case') return [key, inner];
-    return [isMap ? change(key) : key, withTexts(inner, change, KEYED.includes(key))];
-  });
-  return Object.fromEntries(entries);
 }
 
 const stagingPathOf = ({ kubeletDir }: TestNode): string =>
@@ -245,8 +157,6 @@ function requestsOf(node: TestNode): Valid[] {
       ];
     }),
   );
-  const of = <T extends object>(method: string, kind: Kind<T>, messages: readonly T[]): Valid[] =>
-    messages.map((message) => ({ method, message, encode: (changed) => kind.encode(changed as T).finish() }));
   const volumePath = targetPath;
   const capacityRange = { requiredBytes: 2n ** 21n, limitBytes: 2n ** 40n };
   const expand = {
@@ -259,13 +169,15 @@ function requestsOf(node: TestNode): Valid[] {
   };
   return [
     ...['getPluginInfo', 'getPluginCapabilities', 'probe', 'nodeGetInfo', 'nodeGetCapabilities'].flatMap(
-      (method) => of(method, ProbeRequest, [{}]),
+      (method) => requestsTo(method, ProbeRequest, [{}]),
     ),
-    ...of('nodeStageVolume', NodeStageVolumeRequest, stages),
-    ...of('nodePublishVolume', NodePublishVolumeRequest, publishes),
-    ...of('nodeUnstageVolume', NodeUnstageVolumeRequest, [{ volumeId, stagingTargetPath }]),
-    ...of('nodeUnpublishVolume', NodeUnpublishVolumeRequest, [{ volumeId, targetPath }]),
-    ...of('nodeGetVolumeStats', NodeGetVolumeStatsRequest, [{ volumeId, volumePath, stagingTargetPath }]),
-    ...of('nodeExpandVolume', NodeExpandVolumeRequest, [expand]),
+    ...requestsTo('nodeStageVolume', NodeStageVolumeRequest, stages),
+    ...requestsTo('nodePublishVolume', NodePublishVolumeRequest, publishes),
+    ...requestsTo('nodeUnstageVolume', NodeUnstageVolumeRequest, [{ volumeId, stagingTargetPath }]),
+    ...requestsTo('nodeUnpublishVolume', NodeUnpublishVolumeRequest, [{ volumeId, targetPath }]),
+    ...requestsTo('nodeGetVolumeStats', NodeGetVolumeStatsRequest, [
+      { volumeId, volumePath, stagingTargetPath },
+    ]),
+    ...requestsTo('nodeExpandVolume', NodeExpandVolumeRequest, [expand]),
   ];
 }

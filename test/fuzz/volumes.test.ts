@@ -2,23 +2,26 @@
 // reason of its own, or planned.
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { readStart } from '../../src/fuse-host/request.ts';
 import { MountError } from '../../src/mount/errors.ts';
 import { kernelWith } from '../../src/mount/kernel.ts';
 import { describeStep, plan } from '../../src/mount/plan.ts';
 import { NodeError, toStatus } from '../../src/node/reasons.ts';
 import { fingerprint, requireCapability, requirePath, requireVolumeId } from '../../src/node/request.ts';
-import { authorize } from '../../src/policy/authorize.ts';
+import { authorize, type Facts } from '../../src/policy/authorize.ts';
 import { DEFAULT_POLICY } from '../../src/policy/default.ts';
 import { PolicyError } from '../../src/policy/policy.ts';
 import { readPolicy } from '../../src/policy/read.ts';
 import { VolumeCapability_AccessMode_Mode as Mode, VolumeCapability } from '../../src/rpc/generated/csi.ts';
 import { FEATURES, type FeatureName } from '../../src/sys/features.ts';
+import { MappingError } from '../../src/userns/mapping.ts';
 import { readVolumeContext } from '../../src/volume/context.ts';
 import { VolumeError } from '../../src/volume/errors.ts';
 import { isNested, layerWanted, planMounts, planPublish } from '../../src/volume/publish.ts';
 import { planStage } from '../../src/volume/stage.ts';
+import type { Volume } from '../../src/volume/volume.ts';
 import { cases } from '../support/cases.ts';
-import { CONTEXTS, POLICIES, TARGETS } from './corpus.ts';
+import { CONTEXTS, MAPPINGS, POLICIES, TARGETS } from './corpus.ts';
 import { damagedText } from './damage.ts';
 
 const NEWEST = kernelWith(Object.keys(FEATURES) as FeatureName[]);
@@ -47,24 +50,27 @@ const seldom = <T>(usual: fc.Arbitrary<T>, damaged: fc.Arbitrary<T>): fc.Arbitra
   fc.oneof({ weight: 12, arbitrary: usual }, damaged);
 
 /** A valid context: entries more, other or damaged. */
-const damagedContext = fc
-  .record({
-    base: fc.constantFrom(...CONTEXTS),
-    who: fc.constantFrom({}, POD, INLINE),
-    more: seldom(
-      fc.constant({}),
-      fc.dictionary(seldom(fc.constantFrom(...KEYS), damagedText(KEYS)), damagedText(VALUES), { maxKeys: 2 }),
-    ),
-    damaged: fc.array(fc.tuple(fc.nat(20), damagedText(VALUES)), { maxLength: 1 }),
-  })
-  .map(({ base, who, more, damaged }) => {
-    const entries = Object.entries({ ...base, ...who, ...more });
-    for (const [at, text] of damaged) {
-      const entry = entries[at % entries.length];
-      if (entry !== undefined) entry[1] = text;
-    }
-    return contextOf(entries);
-  });
+const damagedContext = (contexts: readonly Readonly<Record<string, string>>[]) =>
+  fc
+    .record({
+      base: fc.constantFrom(...contexts),
+      who: fc.constantFrom({}, POD, INLINE),
+      more: seldom(
+        fc.constant({}),
+        fc.dictionary(seldom(fc.constantFrom(...KEYS), damagedText(KEYS)), damagedText(VALUES), {
+          maxKeys: 2,
+        }),
+      ),
+      damaged: fc.array(fc.tuple(fc.nat(20), damagedText(VALUES)), { maxLength: 1 }),
+    })
+    .map(({ base, who, more, damaged }) => {
+      const entries = Object.entries({ ...base, ...who, ...more });
+      for (const [at, text] of damaged) {
+        const entry = entries[at % entries.length];
+        if (entry !== undefined) entry[1] = text;
+      }
+      return contextOf(entries);
+    });
 
 const damagedCapability = fc.record({
   mountFlags: seldom(
@@ -78,7 +84,7 @@ const damagedCapability = fc.record({
 });
 
 const isForeseen = (error: unknown): boolean =>
-  [VolumeError, PolicyError, MountError, NodeError].some((known) => error instanceof known);
+  [VolumeError, PolicyError, MountError, MappingError, NodeError].some((known) => error instanceof known);
 
 describe('damaged requests', () => {
   it('are refused, with a reason, or planned', () => {
@@ -86,7 +92,7 @@ describe('damaged requests', () => {
     const request = fc.record({
       id: seldom(fc.constant('volume'), damagedText(['volume'])),
       path: seldom(fc.constantFrom(...TARGETS), damagedText(TARGETS)),
-      context: damagedContext,
+      context: damagedContext(CONTEXTS),
       capability: damagedCapability,
       readonly: fc.boolean(),
       kernel: seldom(fc.constant(NEWEST), fc.constant(OLDEST)),
@@ -134,5 +140,58 @@ describe('damaged requests', () => {
     );
     // Else it tried refusals alone.
     expect(planned).to.be.above(0);
+  });
+});
+
+describe('damaged starts of helpers', () => {
+  const OF_HELPERS = CONTEXTS.filter((context) => /fuse/.test(JSON.stringify(context)));
+  const rules = readPolicy(`version: 1
+rules:
+  - class: persistent
+    types: [bind, tmpfs, fuse.bindfs, fuse.sshfs, fuse3.bindfs]
+    roots: [{ path: /srv, access: read-write }]
+    idmap: { kinds: [explicit, owner, pod] }
+    helpers: { bindfs: { user: '1000:1000' }, sshfs: { sources: ['.*'], options: { reconnect: true } } }
+`);
+  const reading = {
+    kubeletDir: '/var/lib/kubelet',
+    forbidden: ['/var/lib/kubelet'],
+    authorize: (volume: Volume, facts: Facts) => authorize(rules, volume, facts),
+  };
+  const plain = { type: 'fuse.bindfs', source: '/srv/a' };
+  const part = { mounts: '[{"type":"tmpfs"},{"type":"fuse.bindfs","target":"x","source":"/srv/a"}]' };
+
+  it('are refused, with a reason, or read', () => {
+    let read = 0;
+    const start = fc.record({
+      protocol: fc.constant(1),
+      volumeId: fc.constant('volume'),
+      target: seldom(fc.constantFrom(...TARGETS), damagedText(TARGETS)),
+      volumeContext: damagedContext([...OF_HELPERS, plain, part]),
+      mountFlags: seldom(
+        fc.constantFrom<string[]>([], ['ro']),
+        fc.array(damagedText(['ro', 'fd=3']), { maxLength: 3 }),
+      ),
+      fsType: seldom(fc.constant(''), damagedText(['ext4'])),
+      readOnly: fc.boolean(),
+      podUidmap: seldom(fc.constantFrom('', ...MAPPINGS), damagedText(MAPPINGS)),
+      podGidmap: seldom(fc.constantFrom('', ...MAPPINGS), damagedText(MAPPINGS)),
+      part: fc.oneof(fc.constantFrom(0, 1), fc.nat(2 ** 32 - 1)),
+      createTarget: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(start, (asked) => {
+        try {
+          const { place, request } = readStart(asked, reading);
+          expect(place.beneath).to.equal(reading.kubeletDir);
+          expect(request.mounts).to.have.length(1);
+          read++;
+        } catch (error) {
+          if (!isForeseen(error)) throw error;
+        }
+      }),
+      { numRuns: cases(500) },
+    );
+    expect(read).to.be.above(0);
   });
 });
