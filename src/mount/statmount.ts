@@ -5,6 +5,7 @@
 // serves within this process and is told to no one.
 import { MOUNT_ATTR, MOUNT_ATTR__ATIME, PROPAGATION, STATMOUNT } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
+import { viewOf } from '../sys/structs.ts';
 import { listmount, statmount as statmountCall } from '../sys/syscalls.ts';
 import { decodeOctal, type MountInfo } from './mountinfo.ts';
 
@@ -59,8 +60,8 @@ function ask(uniqueId: bigint, mask: number): boolean {
   }
 }
 
-/** What was answered. */
-const maskOf = (buffer: Buffer): number => Number(buffer.readBigUInt64LE(8));
+/** What was answered: all that we ask for is in the lower half. */
+const maskOf = (buffer: Buffer): number => buffer.readUInt32LE(8);
 
 /** The string at this offset from the end of the fixed part. */
 function stringAt(buffer: Buffer, offset: number): string {
@@ -102,8 +103,9 @@ const SUPERBLOCK_NAMES: readonly [flag: number, name: string][] = [
 
 /** Pure. What the kernel left out, because it does not know it, is empty. */
 export function decodeStatmount(buffer: Buffer): StatMount {
-  const u32 = (at: number) => buffer.readUInt32LE(at);
-  const u64 = (at: number) => buffer.readBigUInt64LE(at);
+  const view = viewOf(buffer);
+  const u32 = (at: number) => view.getUint32(at, true);
+  const u64 = (at: number) => view.getBigUint64(at, true);
   const strings = (bit: number, at: number, count: number) => stringsIn(buffer, { bit, at, count });
   const string = (bit: number, at: number): string => strings(bit, at, 1)[0] ?? '';
 

@@ -14,14 +14,13 @@ type Native = number | bigint | string | Buffer | null;
 /** One kind of argument: its C type, how a value is passed and how it is shown. */
 export interface Arg<T> {
   readonly ctype: string;
-  readonly encode: (value: T) => Native;
+  /** Absent where values are passed as they are. */
+  readonly encode?: (value: T) => Native;
   readonly render: (value: T) => string;
 }
 
-const same = <T extends Native>(value: T): Native => value;
-
-export const int: Arg<number> = { ctype: 'int', encode: same, render: String };
-export const long: Arg<number> = { ctype: 'long', encode: same, render: String };
+export const int: Arg<number> = { ctype: 'int', render: String };
+export const long: Arg<number> = { ctype: 'long', render: String };
 /** A path or another C string; null is a NULL pointer. Refuses NUL, at which the kernel would stop reading. */
 export const text: Arg<string | null> = {
   ctype: 'str',
@@ -34,14 +33,12 @@ export const text: Arg<string | null> = {
 /** An address that the caller owns, as mmap(2) gave it. */
 export const address: Arg<bigint> = {
   ctype: 'int64',
-  encode: same,
   render: (value) => `0x${value.toString(16)}`,
 };
 /** Memory for the kernel to read or fill. `show` renders what is worth seeing of it. */
 export const memory = (show: (value: Buffer) => string = (value) => `{${value.length} bytes}`) =>
   ({
     ctype: 'void *',
-    encode: same,
     render: (value) => (value === null ? 'NULL' : show(value)),
   }) satisfies Arg<Buffer | null>;
 export const fd: Arg<Fd> = {
@@ -57,13 +54,11 @@ export const dirfd: Arg<Fd | typeof AT_FDCWD> = {
 };
 export const flags = (set: Readonly<Record<string, number>>): Arg<number> => ({
   ctype: 'uint',
-  encode: same,
   render: (value) => renderFlags(value, set),
 });
 /** A number with a name, such as fsconfig's command. */
 export const oneOf = (set: Readonly<Record<string, number>>): Arg<number> => ({
   ctype: 'uint',
-  encode: same,
   render: (value) => Object.entries(set).find(([, number]) => number === value)?.[0] ?? String(value),
 });
 
@@ -124,6 +119,22 @@ function numberHere(name: string, number: SyscallNumber): number {
   return here;
 }
 
+/**
+ * A loop, and nothing for what is passed as it is: mounts are rare, so that most calls are made by code that has not been
+ * compiled, to which each step and each closure counts.
+ */
+function encoderOf(kinds: readonly Arg<unknown>[]): (values: readonly unknown[]) => unknown[] {
+  const encoders = kinds.map(({ encode }) => encode);
+  return (values) => {
+    const natives = values.slice();
+    for (let i = 0; i < encoders.length; i++) {
+      const encode = encoders[i];
+      if (encode !== undefined) natives[i] = encode(values[i]);
+    }
+    return natives;
+  };
+}
+
 export function syscall<const A extends readonly Arg<never>[], R>(
   name: string,
   sysno: SyscallNumber,
@@ -134,7 +145,7 @@ export function syscall<const A extends readonly Arg<never>[], R>(
   const nr = numberHere(name, sysno);
   // The values were checked against A by the caller's types; inside, a row is treated as a list.
   const kinds = args as readonly Arg<never>[] as readonly Arg<unknown>[];
-  const encode = (values: readonly unknown[]) => kinds.map((kind, i) => kind.encode(values[i]));
+  const encode = encoderOf(kinds);
   const render = (values: readonly unknown[]) => kinds.map((kind, i) => kind.render(values[i])).join(', ');
   const failure = (values: readonly unknown[], errno: number) =>
     new SyscallError({ syscall: name, args: render(values), errno });

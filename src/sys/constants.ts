@@ -112,6 +112,7 @@ export const UMOUNT = { MNT_FORCE: 1, MNT_DETACH: 2, UMOUNT_NOFOLLOW: 8 } as con
 /** statx(2): the sync flags say that cached attributes will do, so that a dead server is not asked. */
 export const STATX = { ...AT, AT_STATX_DONT_SYNC: 0x4000 } as const;
 export const STATX_MASK = {
+  STATX_TYPE: 0x1,
   STATX_BASIC_STATS: 0x7ff,
   STATX_MNT_ID: 0x1000,
   STATX_MNT_ID_UNIQUE: 0x4000,

@@ -2,6 +2,7 @@
 import { renderFlags } from './bind.ts';
 import { LO_FLAGS } from './constants.ts';
 import { describeFd } from './fd.ts';
+import { viewOf } from './structs.ts';
 
 /** What we use of `struct loop_info64`. The device and inode are the backing file's; the kernel fills them in. */
 export interface LoopInfo {
@@ -37,21 +38,23 @@ const FILE_NAME_BYTES = 63;
 
 export function encodeLoopInfo(settings: LoopSettings): Buffer {
   const buffer = Buffer.alloc(LOOP_INFO_SIZE);
-  buffer.writeBigUInt64LE(BigInt(settings.offset), 24);
-  buffer.writeBigUInt64LE(BigInt(settings.sizeLimit), 32);
-  buffer.writeUInt32LE(settings.flags, 52);
+  const view = viewOf(buffer);
+  view.setBigUint64(24, BigInt(settings.offset), true);
+  view.setBigUint64(32, BigInt(settings.sizeLimit), true);
+  view.setUint32(52, settings.flags, true);
   buffer.write(settings.fileName, FILE_NAME, FILE_NAME_BYTES, 'utf8');
   return buffer;
 }
 
 export function decodeLoopInfo(buffer: Buffer): LoopInfo {
+  const view = viewOf(buffer);
   return {
-    device: buffer.readBigUInt64LE(0),
-    inode: buffer.readBigUInt64LE(8),
-    offset: Number(buffer.readBigUInt64LE(24)),
-    sizeLimit: Number(buffer.readBigUInt64LE(32)),
-    number: buffer.readUInt32LE(40),
-    flags: buffer.readUInt32LE(52),
+    device: view.getBigUint64(0, true),
+    inode: view.getBigUint64(8, true),
+    offset: Number(view.getBigUint64(24, true)),
+    sizeLimit: Number(view.getBigUint64(32, true)),
+    number: view.getUint32(40, true),
+    flags: view.getUint32(52, true),
     fileName: buffer.toString('utf8', FILE_NAME, FILE_NAME + FILE_NAME_BYTES).split('\0')[0] ?? '',
   };
 }

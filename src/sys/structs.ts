@@ -1,5 +1,11 @@
 // Layouts of the structures that system calls take and fill: x86-64 and arm64 agree on all of them (both are
 // little-endian LP64, and these use fixed-width fields by design).
+//
+// What is done for every mount is written and read by a DataView: its methods are as quick at the first call as at the
+// millionth, and those of a Buffer are JavaScript, which takes seven times as long until it is compiled.
+
+export const viewOf = (buffer: Buffer): DataView =>
+  new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
 
 /** `struct mount_attr` (mount_setattr(2)), 32 bytes. */
 export interface MountAttr {
@@ -13,10 +19,12 @@ export interface MountAttr {
 
 export function encodeMountAttr(attr: MountAttr): Buffer {
   const buffer = Buffer.alloc(32);
-  buffer.writeBigUInt64LE(BigInt(attr.set), 0);
-  buffer.writeBigUInt64LE(BigInt(attr.clear), 8);
-  buffer.writeBigUInt64LE(BigInt(attr.propagation), 16);
-  buffer.writeBigUInt64LE(BigInt(attr.usernsFd), 24);
+  const view = viewOf(buffer);
+  // Of 64 bits each, of which the upper half is not used.
+  view.setUint32(0, attr.set, true);
+  view.setUint32(8, attr.clear, true);
+  view.setUint32(16, attr.propagation, true);
+  view.setUint32(24, attr.usernsFd, true);
   return buffer;
 }
 
@@ -36,9 +44,11 @@ export interface OpenHow {
 
 export function encodeOpenHow(how: OpenHow): Buffer {
   const buffer = Buffer.alloc(24);
-  buffer.writeBigUInt64LE(BigInt(how.flags), 0);
-  buffer.writeBigUInt64LE(BigInt(how.mode), 8);
-  buffer.writeBigUInt64LE(BigInt(how.resolve), 16);
+  const view = viewOf(buffer);
+  // As above.
+  view.setUint32(0, how.flags, true);
+  view.setUint32(8, how.mode, true);
+  view.setUint32(16, how.resolve, true);
   return buffer;
 }
 
@@ -61,9 +71,10 @@ export interface MountIdRequest {
 
 export function encodeMountIdRequest({ mountId, param }: MountIdRequest): Buffer {
   const buffer = Buffer.alloc(24);
-  buffer.writeUInt32LE(buffer.length, 0);
-  buffer.writeBigUInt64LE(mountId, 8);
-  buffer.writeBigUInt64LE(param, 16);
+  const view = viewOf(buffer);
+  view.setUint32(0, buffer.length, true);
+  view.setBigUint64(8, mountId, true);
+  view.setBigUint64(16, param, true);
   return buffer;
 }
 
@@ -76,6 +87,8 @@ export const STATX_SIZE = 256;
 /** What we use of `struct statx` (statx(2)). */
 export interface Statx {
   readonly attributes: bigint;
+  /** Those that this filesystem and kernel would tell. */
+  readonly knownAttributes: bigint;
   readonly uid: number;
   readonly gid: number;
   readonly mode: number;
@@ -91,19 +104,20 @@ export interface Statx {
   readonly mountId: bigint;
 }
 
-export function decodeStatx(buffer: Buffer): Statx {
+export function decodeStatx(view: DataView): Statx {
   return {
-    attributes: buffer.readBigUInt64LE(8),
-    uid: buffer.readUInt32LE(20),
-    gid: buffer.readUInt32LE(24),
-    mode: buffer.readUInt16LE(28),
-    inode: buffer.readBigUInt64LE(32),
-    size: buffer.readBigUInt64LE(40),
-    specialMajor: buffer.readUInt32LE(128),
-    specialMinor: buffer.readUInt32LE(132),
-    deviceMajor: buffer.readUInt32LE(136),
-    deviceMinor: buffer.readUInt32LE(140),
-    mountId: buffer.readBigUInt64LE(144),
+    attributes: view.getBigUint64(8, true),
+    uid: view.getUint32(20, true),
+    gid: view.getUint32(24, true),
+    mode: view.getUint16(28, true),
+    knownAttributes: view.getBigUint64(56, true),
+    inode: view.getBigUint64(32, true),
+    size: view.getBigUint64(40, true),
+    specialMajor: view.getUint32(128, true),
+    specialMinor: view.getUint32(132, true),
+    deviceMajor: view.getUint32(136, true),
+    deviceMinor: view.getUint32(140, true),
+    mountId: view.getBigUint64(144, true),
   };
 }
 

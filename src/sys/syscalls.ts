@@ -76,6 +76,7 @@ import {
   STATX_SIZE,
   type Statfs,
   type Statx,
+  viewOf,
 } from './structs.ts';
 
 const mountAttr = memory((buffer) => {
@@ -274,10 +275,13 @@ export function openat2(at: Parameters<typeof openat2Call>[0], path: string, how
 }
 
 export function statx(at: Parameters<typeof statxCall>[0], path: string, flag: number, mask: number): Statx {
-  const buffer = Buffer.alloc(STATX_SIZE);
-  statxCall(at, path, flag, mask, buffer);
-  return decodeStatx(buffer);
+  statxCall(at, path, flag, mask, statxAnswer);
+  return decodeStatx(statxView);
 }
+
+/** Read before the next call fills it. */
+const statxAnswer = Buffer.alloc(STATX_SIZE);
+const statxView = viewOf(statxAnswer);
 
 /** The id, as mountinfo shows it, of the mount behind an fd. Asks no server. */
 export function mountIdOf(at: Fd): bigint {
