@@ -1,6 +1,8 @@
 // Which mount is at a path, and what is mounted below it.
 import { opendirSync } from 'node:fs';
+import { STATX_ATTR_MOUNT_ROOT } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
+import type { Statx } from '../sys/structs.ts';
 import { MountError, messageOf } from './errors.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { isWithin, openTarget, type Target, type TargetSpec } from './target.ts';
@@ -67,13 +69,26 @@ function isEmptyDirectory(target: Target): boolean {
   }
 }
 
-/** The type of the top mount at a place; undefined where none is. Asks no server, and nothing of other mounts. */
-export function typeAt(target: Target, view: MountView = mountView()): string | undefined {
+/** What is seen at a place, as far as who takes it away must know. */
+export interface Shown {
+  /** Nothing is mounted, for certain. */
+  readonly isBare: boolean;
+  /** Of the top mount; undefined where none is. */
+  readonly type: string | undefined;
+  /** Undefined where nothing is there, or nothing answers. */
+  readonly look: Statx | undefined;
+}
+
+/** By one look. Asks no server, and nothing of other mounts. */
+export function shownAt(target: Target, view: MountView = mountView()): Shown {
   try {
-    const { id, isRoot, old } = standingOf(target, view);
-    return isRoot ? (old ? mountinfoView : view).typeOf(id) : undefined;
+    const { id, isRoot, old, look } = standingOf(target, view);
+    const type = isRoot ? (old ? mountinfoView : view).typeOf(id) : undefined;
+    // Before Linux 5.8 no root of a mount is told from any other directory.
+    const isTold = look !== undefined && (look.knownAttributes & STATX_ATTR_MOUNT_ROOT) !== 0n;
+    return { isBare: isTold && !isRoot, type, look };
   } catch (error) {
-    if (isAbsent(error)) return undefined;
+    if (isAbsent(error)) return { isBare: true, type: undefined, look: undefined };
     throw error;
   }
 }

@@ -10,12 +10,12 @@ import { O } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { loopClear } from '../sys/loop.ts';
-import { MountError } from './errors.ts';
-import { type Bound, bindFreeLoop } from './loop/bind.ts';
-import { findLoops, inspectLoop } from './loop/devices.ts';
-import { type ImageIdentity, identityOf, kindOf, openImage, reopen, sizeOf } from './loop/image.ts';
+import { MountError, type MountReason } from './errors.ts';
+import { bindFreeLoop } from './loop/bind.ts';
+import { describeLoop, type FoundLoop, findLoops, inspectLoop } from './loop/devices.ts';
+import { type ImageIdentity, type ImageLook, identityOf, lookAt, openImage, reopen } from './loop/image.ts';
 import { lockImage } from './loop/lock.ts';
-import { loopPath } from './loop/nodes.ts';
+import { SECTOR_BYTES } from './loop/nodes.ts';
 import { type Attachment, decide } from './loop/reuse.ts';
 
 export interface LoopOptions extends Partial<Attachment> {
@@ -65,57 +65,62 @@ export function attachImage(image: Fd, path: string, options: LoopOptions = {}):
 /** The same for one that the caller has locked (lockImage()), for as long as what comes next needs it. */
 export function attachLocked(image: Fd, path: string, options: LoopOptions = {}): LoopDevice {
   const wanted = { readOnly: false, autoclear: true, blockSize: 0, offset: 0, sizeLimit: 0, ...options };
-  checkRange(image, path, wanted);
+  const look = lookAt(image);
+  checkRange(look, path, wanted);
   using held = new DisposableStack();
   using file = openBacking(image, path, wanted.readOnly);
-  const identity = identityOf(image);
-  const found = findLoops(identity, held);
+  const found = findLoops(look, held);
   const decision = decide(found, wanted);
   if (decision.do === 'refuse') {
     const message = `the image ${path} ${decision.why}`;
     throw new MountError({ reason: 'image-in-use', message, rolledBack: true });
   }
-  if (decision.do === 'reuse') return holdLoop(decision.device.number, identity, true);
+  using stack = new DisposableStack();
+  if (decision.do === 'reuse') {
+    // `held` keeps it until here, so that it cannot have gone meanwhile.
+    return owned(inspectLoop(decision.device.number, stack), look, { reused: true, stack });
+  }
   const autoclear = wanted.autoclear || options.staysLater === true;
-  const binding = { ...wanted, autoclear, file, fileName: options.fileName ?? path };
-  const bound = bindNew(binding, options, held);
+  const { directIo = false, stepwise = false, fileName = path } = options;
+  const { fd } = bindFreeLoop({ ...wanted, autoclear, directIo, stepwise, file, fileName });
+  stack.use(fd);
   try {
-    return holdLoop(bound.number, identity, false);
+    return owned(describeLoop(fd), look, { reused: false, stack });
   } catch (error) {
-    if (!autoclear) loopClear(bound.fd);
+    if (!autoclear) loopClear(fd);
     throw error;
   }
 }
 
-type NewBinding = Attachment & { readonly file: Fd; readonly fileName: string };
-
-function bindNew(binding: NewBinding, options: LoopOptions, held: DisposableStack): Bound {
-  const { directIo = false, stepwise = false } = options;
-  const bound = bindFreeLoop({ ...binding, directIo, stepwise });
-  held.use(bound.fd);
-  return bound;
+function owned(
+  device: FoundLoop | undefined,
+  image: ImageIdentity,
+  { reused, stack }: { readonly reused: boolean; readonly stack: DisposableStack },
+): LoopDevice {
+  if (device === undefined)
+    throw new Error('the loop device of the image has lost its file to another program');
+  const { path, number, readOnly, directIo, fd } = device;
+  const owner = stack.move();
+  return { path, number, image, readOnly, directIo, reused, fd, [Symbol.dispose]: () => owner.dispose() };
 }
 
-/** Held by `held` of the caller until here, so that it cannot have gone meanwhile. */
-function holdLoop(number: number, image: ImageIdentity, reused: boolean): LoopDevice {
-  using stack = new DisposableStack();
-  const device = inspectLoop(number, stack);
-  if (device === undefined) throw new Error(`${loopPath(number)} has lost its file to another program`);
-  const { path, readOnly, directIo, fd } = device;
-  const owned = stack.move();
-  return { path, number, image, readOnly, directIo, reused, fd, [Symbol.dispose]: () => owned.dispose() };
-}
-
-function checkRange(image: Fd, path: string, { offset, sizeLimit }: Attachment): void {
-  const fail = (message: string) => new MountError({ reason: 'invalid-mount', message, rolledBack: true });
-  if (kindOf(image) !== 'file') throw fail(`${path} is a block device already; mount it without loop`);
-  const size = sizeOf(image);
+function checkRange({ kind, size }: ImageLook, path: string, { offset, sizeLimit }: Attachment): void {
+  const fail = (message: string, reason: MountReason = 'invalid-mount') =>
+    new MountError({ reason, message, rolledBack: true });
+  if (kind !== 'file') throw fail(`${path} is a block device already; mount it without loop`);
   if (BigInt(offset) >= size && size > 0n) {
     throw fail(`offset ${offset} is behind the end of ${path}, which has ${size} bytes`);
   }
   if (BigInt(offset) + BigInt(sizeLimit) > size) {
     throw fail(
       `offset ${offset} and sizelimit ${sizeLimit} reach past the end of ${path}, which has ${size} bytes`,
+    );
+  }
+  const bytes = sizeLimit === 0 ? size - BigInt(offset) : BigInt(sizeLimit);
+  if (bytes < SECTOR_BYTES) {
+    throw fail(
+      `the image ${path} has ${bytes} bytes, less than the smallest device (${SECTOR_BYTES})`,
+      'bad-image',
     );
   }
 }

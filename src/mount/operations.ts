@@ -16,7 +16,7 @@ import {
   leave,
   letGo,
   letGoOf,
-  loopAt,
+  loopShown,
 } from './image/device.ts';
 import { type GrowRequest, type GrowResult, grow } from './image/grow.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
@@ -35,7 +35,7 @@ import { type Layer, type MakeLayerRequest, makeLayer } from './layer/make.ts';
 import { type MoveAsideRequest, type MoveAsideResult, moveAside } from './layer/move-aside.ts';
 import { type PurgeLayersRequest, type PurgeLayersResult, purgeLayers } from './layer/purge.ts';
 import { type RemoveLayerRequest, type RemoveLayerResult, removeLayer } from './layer/remove.ts';
-import { type Lookup, lookup, lookupAt, mountsBelow } from './lookup.ts';
+import { type Lookup, lookup, lookupAt, mountsBelow, type Shown, shownAt } from './lookup.ts';
 import { borrowedBy, borrowedDevice, borrowedFor, expectReleased } from './loop/release.ts';
 import type { Mount } from './mount.ts';
 import type { MountInfo } from './mountinfo.ts';
@@ -216,12 +216,15 @@ export const operationsOn = (
       try {
         using target = openTarget(spec);
         for (;;) {
-          const device = lazy ? undefined : borrowedBy(target, spec);
-          const number = loopAt(target);
+          const there = shownAt(target);
+          if (there.isBare) break;
+          const device = lazy ? undefined : borrowedBy(target, there);
+          const number = loopShown(there);
           const isToGo =
             number !== undefined &&
             (number === shown || (image !== undefined && isOf(number, image, sources)));
-          if (!unmountShown(target, { lazy, force, programs }, isToGo ? number : undefined)) break;
+          const options = { lazy, force, programs };
+          if (!unmountShown(target, there, { options, device: isToGo ? number : undefined })) break;
           count++;
           wasDevice ||= number !== undefined;
           const freed = device ?? (isToGo ? borrowedDevice(number) : undefined);
@@ -306,11 +309,15 @@ function takingBack({ options }: Mount, at: Target, mounted: Set<string>, progra
   };
 }
 
-/** @param device that goes with its last target */
-function unmountShown(target: Target, options: UnmountOptions, device: number | undefined): boolean {
+/** @param how `device`: goes with its last target */
+function unmountShown(
+  target: Target,
+  there: Shown,
+  { options, device }: { readonly options: UnmountOptions; readonly device: number | undefined },
+): boolean {
   using leaving = device === undefined ? undefined : leave(device);
   try {
-    return unmountTop(target, options);
+    return unmountTop(target, options, there);
   } catch (error) {
     leaving?.stay();
     throw error;

@@ -35,6 +35,8 @@ export interface Target extends Disposable {
   readonly path: string;
   /** The held parent directory. */
   readonly parent: Fd;
+  /** What it is called there: one component. */
+  readonly name: string;
   /** A path that leads through the held parent directory. Its last component must not be followed. */
   readonly pathByParent: string;
   /** Its path as the kernel shows it, in mountinfo too. */
@@ -67,6 +69,7 @@ export function targetIn(parent: Fd, shown: string): Target {
   return {
     path: shown,
     parent,
+    name,
     pathByParent: `/proc/self/fd/${parent.number}/${name}`,
     realPath: () => path.join(readlinkSync(`/proc/self/fd/${parent.number}`), name),
     open() {

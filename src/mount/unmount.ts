@@ -12,6 +12,7 @@ import { MountError } from './errors.ts';
 import { abortConnection } from './fuse/connection.ts';
 import { beginPrograms, type Programs } from './fuse/programs.ts';
 import { askFusermount, fuseMountAt } from './fuse/unmount.ts';
+import { type Shown, shownAt } from './lookup.ts';
 import type { Target } from './target.ts';
 
 export interface UnmountOptions {
@@ -24,11 +25,13 @@ export interface UnmountOptions {
 
 /**
  * Unmounts the top mount at the target. False when there is none.
+ * @param shown there, as of just now
  * @throws MountError (busy; timeout for a FUSE mount whose server does not answer)
  */
-export function unmountTop(target: Target, options: UnmountOptions): boolean {
+export function unmountTop(target: Target, options: UnmountOptions, shown: Shown = shownAt(target)): boolean {
+  if (shown.isBare) return false;
   const { lazy, force = false, programs = beginPrograms() } = options;
-  const fuse = fuseMountAt(target);
+  const fuse = fuseMountAt(target, shown);
   if (fuse === undefined) return umountBy(target, lazy ? [UMOUNT.MNT_DETACH] : [0]);
   if (force) abortConnection(fuse);
   else if (askFusermount(target, fuse, { lazy, programs })) return true;

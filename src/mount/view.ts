@@ -6,10 +6,10 @@
 //
 // Both see what is reachable from this process's root, in its mount namespace.
 import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { O, STATX, STATX_ATTR_MOUNT_ROOT, STATX_MASK } from '../sys/constants.ts';
 import { type ErrnoName, hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
+import type { Statx } from '../sys/structs.ts';
 import { openat, statx } from '../sys/syscalls.ts';
 import { type Kernel, kernelHere } from './kernel.ts';
 import { type MountInfo, readMountinfo } from './mountinfo.ts';
@@ -91,6 +91,8 @@ export interface Standing {
   readonly isRoot: boolean;
   /** The filesystem could not be asked: its server is gone, or refuses us. */
   readonly old: boolean;
+  /** Where it could: its kind of file, and which device it is, and is on. */
+  readonly look?: Statx;
 }
 
 /** What a filesystem says whose server is dead, or does not know us (FUSE without allow_other). */
@@ -102,17 +104,14 @@ export function mountIdOf(at: Fd, { idMask }: MountView): bigint {
 }
 
 /** The top mount at a place, dead or alive. Throws what the kernel says when it is not there or not reachable. */
-export function standingOf(
-  place: Pick<Target, 'parent' | 'pathByParent' | 'stat'>,
-  { idMask }: MountView,
-): Standing {
+export function standingOf(place: Pick<Target, 'parent' | 'name' | 'stat'>, { idMask }: MountView): Standing {
   try {
-    const { attributes, mountId } = place.stat(idMask);
-    return { id: mountId, isRoot: (attributes & STATX_ATTR_MOUNT_ROOT) !== 0n, old: false };
+    const look = place.stat(idMask | STATX_MASK.STATX_TYPE);
+    return { id: look.mountId, isRoot: (look.attributes & STATX_ATTR_MOUNT_ROOT) !== 0n, old: false, look };
   } catch (error) {
     if (!hasErrno(error, ...UNANSWERED)) throw error;
     // A reference to the root of a mount (O_PATH) asks nothing of its filesystem.
-    using at = openat(place.parent, path.basename(place.pathByParent), O.O_PATH | O.O_NOFOLLOW);
+    using at = openat(place.parent, place.name, O.O_PATH | O.O_NOFOLLOW);
     const id = oldIdOf(at);
     return { id, isRoot: id !== oldIdOf(place.parent), old: true };
   }

@@ -11,7 +11,7 @@
 import { realpathSync } from 'node:fs';
 import path from 'node:path';
 import { MountError } from '../errors.ts';
-import { typeAt } from '../lookup.ts';
+import { type Shown, shownAt } from '../lookup.ts';
 import type { MountInfo } from '../mountinfo.ts';
 import type { Target } from '../target.ts';
 import { isFuse, mountsAt, topOf } from './mounts.ts';
@@ -19,8 +19,7 @@ import { findProgram, run } from './program.ts';
 import type { Programs } from './programs.ts';
 
 /** The FUSE mount that is seen at the target. Asks no server. */
-export function fuseMountAt(target: Target): MountInfo | undefined {
-  const type = typeAt(target);
+export function fuseMountAt(target: Target, { type }: Shown = shownAt(target)): MountInfo | undefined {
   // All others are spared the reading of every mount of the node.
   if (type === undefined || !isFuse({ type })) return undefined;
   const top = topOf(mountsAt(target));

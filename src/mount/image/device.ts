@@ -16,6 +16,7 @@ import { statx } from '../../sys/syscalls.ts';
 import { apply } from '../apply.ts';
 import { afterUndo, invalidMount, MountError, toMountError } from '../errors.ts';
 import type { Kernel } from '../kernel.ts';
+import { type Shown, shownAt } from '../lookup.ts';
 import { type FoundLoop, findLoops, inspectLoop } from '../loop/devices.ts';
 import { identityOf, isSameImage, kindOf, openImage } from '../loop/image.ts';
 import { lockImage } from '../loop/lock.ts';
@@ -99,25 +100,15 @@ function expectMode(device: Fd, { image, readOnly }: AttachDeviceRequest): void 
   );
 }
 
-/** Whether what the target shows is a device. */
-export function isDeviceAt(target: Target): boolean {
-  try {
-    return (target.stat(STATX_MASK.STATX_BASIC_STATS).mode & S_IF.S_IFMT) === S_IF.S_IFBLK;
-  } catch {
-    return false;
-  }
-}
-
-/** The loop device that is shown at the target. */
-export function loopAt(target: Target): number | undefined {
-  if (!isDeviceAt(target)) return undefined;
-  const { specialMajor, specialMinor } = target.stat(STATX_MASK.STATX_BASIC_STATS);
-  return loopOf(`${specialMajor}:${specialMinor}`);
+/** The loop device that is shown at a target. */
+export function loopShown({ look }: Shown): number | undefined {
+  if (look === undefined || (look.mode & S_IF.S_IFMT) !== S_IF.S_IFBLK) return undefined;
+  return loopOf(`${look.specialMajor}:${look.specialMinor}`);
 }
 
 /** The same, if attachDevice() has made it. */
 export function deviceShownAt(target: Target): number | undefined {
-  const number = loopAt(target);
+  const number = loopShown(shownAt(target));
   if (number === undefined) return undefined;
   using look = new DisposableStack();
   return inspectLoop(number, look)?.fileName.startsWith(MARK) ? number : undefined;

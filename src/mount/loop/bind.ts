@@ -5,7 +5,7 @@
 //                       a device that stays bound, as autoclear comes with the second
 import { LO_FLAGS, O } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
-import type { Fd } from '../../sys/fd.ts';
+import { Fd } from '../../sys/fd.ts';
 import {
   loopClear,
   loopConfigure,
@@ -16,6 +16,7 @@ import {
   loopSetStatus,
 } from '../../sys/loop.ts';
 import { pauseAbout } from '../../sys/pause.ts';
+import { reopen } from './image.ts';
 import { openLoop, openLoopControl } from './nodes.ts';
 import type { Attachment } from './reuse.ts';
 
@@ -55,10 +56,11 @@ function bindLoop(number: number, binding: Binding): Bound {
   // Opened for reading it would be read-only itself (loop_configure()).
   using device = openLoop(number, binding.readOnly ? 0 : O.O_RDWR);
   if (binding.stepwise || !configure(device, binding)) setUp(device, binding);
+  if (binding.readOnly) return { number, fd: new Fd(device.release()) };
   // A writer of the device, be it us, keeps it from being mounted where CONFIG_BLK_DEV_WRITE_MOUNTED is off. This
   // one takes its place before it goes.
   try {
-    return { number, fd: openLoop(number, 0) };
+    return { number, fd: reopen(device, O.O_NONBLOCK) };
   } catch (error) {
     loopClear(device);
     throw error;

@@ -39,6 +39,9 @@ export function inspectLoop(number: number, stack: DisposableStack): FoundLoop |
   return found && describe(found);
 }
 
+/** The same for a device with a file that is open. */
+export const describeLoop = (fd: Fd): FoundLoop => describe({ fd, info: loopGetStatus(fd) });
+
 interface Answer {
   readonly fd: Fd;
   readonly info: LoopInfo;
@@ -69,6 +72,9 @@ function describe({ fd, info }: Answer): FoundLoop {
     readOnly: (flags & LO_FLAGS.LO_FLAGS_READ_ONLY) !== 0,
     autoclear: (flags & LO_FLAGS.LO_FLAGS_AUTOCLEAR) !== 0,
     directIo: (flags & LO_FLAGS.LO_FLAGS_DIRECT_IO) !== 0,
-    blockSize: Number(readFileSync(`/sys/block/loop${number}/queue/logical_block_size`, 'utf8')),
+    // Read when it is asked for: mostly, any will do.
+    get blockSize() {
+      return Number(readFileSync(`/sys/block/loop${number}/queue/logical_block_size`, 'utf8'));
+    },
   };
 }

@@ -4,7 +4,6 @@ import { AT_FDCWD, O, S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
 import { type ErrnoName, hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { deviceNumber } from '../../sys/loop-structs.ts';
-import type { Statx } from '../../sys/structs.ts';
 import { openat, statx } from '../../sys/syscalls.ts';
 import { invalidMount, MountError } from '../errors.ts';
 import { ANYWHERE, type Sources } from '../source.ts';
@@ -59,17 +58,37 @@ const WHY_NOT: readonly [codes: readonly ErrnoName[], why: string][] = [
   [['ENXIO', 'ENODEV'], 'is no file, and nothing stands behind it'],
 ];
 
-export function kindOf(image: Fd): ImageKind | undefined {
-  const type = statOf(image).mode & S_IF.S_IFMT;
-  return type === S_IF.S_IFREG ? 'file' : type === S_IF.S_IFBLK ? 'block device' : undefined;
+/** All that is asked of an image, by one call. */
+export interface ImageLook extends ImageIdentity {
+  readonly kind: ImageKind | undefined;
+  readonly size: bigint;
 }
 
-export function identityOf(image: Fd): ImageIdentity {
-  const { deviceMajor, deviceMinor, inode } = statOf(image);
-  return { device: BigInt(deviceNumber(deviceMajor, deviceMinor)), inode };
+export function lookAt(image: Fd): ImageLook {
+  const { deviceMajor, deviceMinor, inode, mode, size } = statx(
+    image,
+    '',
+    STATX.AT_EMPTY_PATH,
+    STATX_MASK.STATX_BASIC_STATS,
+  );
+  return {
+    device: BigInt(deviceNumber(deviceMajor, deviceMinor)),
+    inode,
+    kind: KINDS.get(mode & S_IF.S_IFMT),
+    size,
+  };
 }
 
-export const sizeOf = (image: Fd): bigint => statOf(image).size;
+const KINDS: ReadonlyMap<number, ImageKind> = new Map([
+  [S_IF.S_IFREG, 'file'],
+  [S_IF.S_IFBLK, 'block device'],
+]);
+
+export const kindOf = (image: Fd): ImageKind | undefined => lookAt(image).kind;
+
+export const identityOf = (image: Fd): ImageIdentity => lookAt(image);
+
+export const sizeOf = (image: Fd): bigint => lookAt(image).size;
 
 export function isSameImage(a: ImageIdentity, b: ImageIdentity): boolean {
   return a.device === b.device && a.inode === b.inode;
@@ -78,8 +97,4 @@ export function isSameImage(a: ImageIdentity, b: ImageIdentity): boolean {
 /** The same file, opened anew: what is held by the one (position, mode, flock(2)) is not by the other. */
 export function reopen(image: Fd, flags: number): Fd {
   return openat(AT_FDCWD, `/proc/self/fd/${image.number}`, flags | O.O_CLOEXEC, 0);
-}
-
-function statOf(image: Fd): Statx {
-  return statx(image, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
 }

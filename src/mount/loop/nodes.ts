@@ -1,6 +1,6 @@
 // The device nodes of the loop driver, opened, and made where they are missing: a container's own /dev has none
 // of the devices that come up later, and a devtmpfs may be late.
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { AT_FDCWD, O, S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
@@ -83,16 +83,21 @@ function openChecked(node: Node, access: number): Fd {
   return new Fd(opened.release());
 }
 
-/** The numbers of all loop devices that have a file, by sysfs: of every mount namespace. */
+/** What the smallest device has. */
+export const SECTOR_BYTES = 512;
+
+/**
+ * The numbers of all loop devices that have a file, of every mount namespace. One read, however many there have ever been:
+ * the kernel lists devices that have a sector, which one without a file has not, and one of ours always has (loop.ts).
+ */
 export function boundLoops(): number[] {
-  return readdirSync('/sys/block').flatMap((name) => {
-    const [, number] = /^loop(\d+)$/.exec(name) ?? [];
-    return number !== undefined && isBound(Number(number)) ? [Number(number)] : [];
-  });
+  return Array.from(readFileSync('/proc/partitions', 'latin1').matchAll(/ loop(\d+)$/gm), ([, number]) =>
+    Number(number),
+  );
 }
 
 /** The kernel shows this directory while the device has a file (loop_sysfs_init()). */
-const isBound = (number: number): boolean => existsSync(`/sys/block/loop${number}/loop/backing_file`);
+export const isBound = (number: number): boolean => existsSync(`/sys/block/loop${number}/loop/backing_file`);
 
 /**
  * Whether a mount of a device's node, which has the node's name for its root, shows a disk. A loop device without a file is

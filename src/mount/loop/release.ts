@@ -6,24 +6,19 @@
 // under him. Only devices with autoclear are looked at: others are meant to stay.
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
-import { STATX_MASK } from '../../sys/constants.ts';
 import { pause } from '../../sys/pause.ts';
 import { MountError } from '../errors.ts';
-import { lookup, typeAt } from '../lookup.ts';
+import { lookupAt, type Shown } from '../lookup.ts';
 import { type MountInfo, parseMountinfo, readMountinfo } from '../mountinfo.ts';
 import { ANYWHERE, isRefused, type Sources } from '../source.ts';
-import type { Target, TargetSpec } from '../target.ts';
+import type { Target } from '../target.ts';
 import { inspectLoop } from './devices.ts';
 import { type ImageIdentity, identityOf, isSameImage, openImage } from './image.ts';
-import { boundLoops, loopPath } from './nodes.ts';
+import { boundLoops, isBound, loopNumbers, loopPath } from './nodes.ts';
 
 /** A device that an unmount should set free. */
 export interface Borrowed extends ImageIdentity {
   readonly number: number;
-  /** The image by its name, as the kernel shows it. */
-  readonly file: string;
-  /** `7:3`. */
-  readonly numbers: string;
 }
 
 const LOOP_MAJOR = 7;
@@ -32,16 +27,16 @@ const RELEASE_MS = 1_000;
 const INTERVAL_MS = 10;
 
 /** The device under the top mount at the target. Undefined too where that cannot be told without the risk to hang. */
-export function borrowedBy(target: Target, spec: TargetSpec): Borrowed | undefined {
+export function borrowedBy(target: Target, { look, type }: Shown): Borrowed | undefined {
   try {
-    const { deviceMajor, deviceMinor } = target.stat(STATX_MASK.STATX_BASIC_STATS);
-    if (deviceMajor === LOOP_MAJOR) {
-      const number = loopOf(`${deviceMajor}:${deviceMinor}`);
+    if (look === undefined) return undefined;
+    if (look.deviceMajor === LOOP_MAJOR) {
+      const number = loopOf(`${look.deviceMajor}:${look.deviceMinor}`);
       return number === undefined ? undefined : borrowed(`loop${number}`);
     }
     // btrfs has device numbers of its own.
-    if (deviceMajor === 0 && typeAt(target) === 'btrfs') {
-      const there = lookup(spec);
+    if (look.deviceMajor === 0 && type === 'btrfs') {
+      const there = lookupAt(target);
       return there.is === 'mount-point' ? borrowed(basename(there.mount.source)) : undefined;
     }
   } catch {
@@ -120,6 +115,7 @@ export function expectReleased(devices: readonly Borrowed[]): void {
 }
 
 function isKept(device: Borrowed): boolean {
+  if (!isBound(device.number)) return false;
   const now = borrowed(`loop${device.number}`);
   return now !== undefined && isSameImage(now, device) && !isShown(device.number);
 }
@@ -128,22 +124,20 @@ function isKept(device: Borrowed): boolean {
 export const isShown = (number: number): boolean => timesShown(number) > 0;
 
 export function timesShown(number: number): number {
-  const device = { number, numbers: numbersOf(number) };
-  return readMountinfo().filter((mount) => uses(mount, device)).length;
+  return readMountinfo().filter(usesOf(number)).length;
 }
 
 /** A bind mount of the node has no trace of the device but its name in /dev: `/loop3`, or `/loop3//deleted`. */
 const NODE_TYPES: ReadonlySet<string> = new Set(['devtmpfs', 'tmpfs']);
 
-function uses(
-  { device, source, type, root }: MountInfo,
-  { numbers, number }: Pick<Borrowed, 'numbers' | 'number'>,
-): boolean {
-  if (device === numbers || source === loopPath(number)) return true;
-  return NODE_TYPES.has(type) && basename(root.replace(/\/\/deleted$/, '')) === `loop${number}`;
+/** Whether a mount has to do with this device. */
+function usesOf(number: number): (mount: MountInfo) => boolean {
+  const numbers = loopNumbers(number).join(':');
+  return ({ device, source, type, root }) => {
+    if (device === numbers || source === loopPath(number)) return true;
+    return NODE_TYPES.has(type) && basename(root.replace(/\/\/deleted$/, '')) === `loop${number}`;
+  };
 }
-
-const numbersOf = (number: number): string => readFileSync(`/sys/block/loop${number}/dev`, 'utf8').trimEnd();
 
 function borrowed(name: string): Borrowed | undefined {
   const [, digits] = /^loop(\d+)$/.exec(name) ?? [];
@@ -152,7 +146,7 @@ function borrowed(name: string): Borrowed | undefined {
   const found = inspectLoop(Number(digits), look);
   if (found === undefined || !found.autoclear) return undefined;
   const { number, device, inode } = found;
-  return { number, device, inode, file: fileOf(number), numbers: numbersOf(number) };
+  return { number, device, inode };
 }
 
 /** The name of the backing file. */
@@ -171,7 +165,7 @@ function kept(device: Borrowed): MountError {
   const keeper = findKeeper(device) ?? 'an overlay with a layer in it, or a process that has the device open';
   return new MountError({
     reason: 'busy',
-    message: `unmounted, but the image ${device.file} stays on ${loopPath(device.number)}: it is kept by ${keeper}`,
+    message: `unmounted, but the image ${fileOf(device.number)} stays on ${loopPath(device.number)}: it is kept by ${keeper}`,
     rolledBack: false,
   });
 }
@@ -179,11 +173,12 @@ function kept(device: Borrowed): MountError {
 /** A process in whose mount namespace the device is mounted. */
 function findKeeper(device: Borrowed): string | undefined {
   const seen = new Set([linkOf('/proc/self/ns/mnt')]);
+  const uses = usesOf(device.number);
   for (const pid of entries('/proc').filter((name) => /^\d+$/.test(name))) {
     const namespace = linkOf(`/proc/${pid}/ns/mnt`);
     if (namespace === undefined || seen.has(namespace)) continue;
     seen.add(namespace);
-    const mount = mountsOf(pid).find((one) => uses(one, device));
+    const mount = mountsOf(pid).find(uses);
     if (mount) return `the mount namespace of process ${pid}, where it is mounted at ${mount.target}`;
   }
   return undefined;

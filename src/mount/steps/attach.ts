@@ -1,9 +1,10 @@
 // Steps that make a finished mount visible, and what only holds from then on.
 import { renderFlags } from '../../sys/bind.ts';
-import { MOUNT_SETATTR, MOVE_MOUNT, PROPAGATION } from '../../sys/constants.ts';
+import { MOUNT_SETATTR, MOVE_MOUNT, PROPAGATION, STATX_MASK } from '../../sys/constants.ts';
+import type { Fd } from '../../sys/fd.ts';
 import { mountIdOf, mountSetattr, moveMount } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
-import { isDirectory } from '../target.ts';
+import { isDirectory, type Target } from '../target.ts';
 import { unmountTop } from '../unmount.ts';
 import type { Rows, Slot, Workplace } from './row.ts';
 
@@ -20,16 +21,9 @@ export const attachSteps: Rows<AttachSteps> = {
   attach: {
     describe: ({ mount }) => `move_mount(${mount}, target)`,
     apply: ({ mount }, at) => {
-      using target = at.target.open();
-      if (isDirectory(at.get(mount)) !== isDirectory(target)) {
-        throw new MountError({
-          reason: 'bad-target',
-          message: `target ${at.target.path}: it and the source must both be directories, or neither`,
-          rolledBack: true,
-        });
-      }
-      const both = MOVE_MOUNT.MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT.MOVE_MOUNT_T_EMPTY_PATH;
-      moveMount(at.get(mount), '', target, '', both);
+      const tree = at.get(mount);
+      if (isDirectory(tree)) attachDirectory(tree, at.target);
+      else attachFile(tree, at.target);
     },
     undo: ({ mount }, at) => {
       assertShown(mount, at);
@@ -53,10 +47,35 @@ export const attachSteps: Rows<AttachSteps> = {
   },
 };
 
+/** The kernel mounts no directory on anything else, links among that: only when it refuses is the target looked at. */
+function attachDirectory(tree: Fd, target: Target): void {
+  try {
+    moveMount(tree, '', target.parent, target.name, MOVE_MOUNT.MOVE_MOUNT_F_EMPTY_PATH);
+  } catch (error) {
+    using there = target.open();
+    if (!isDirectory(there)) throw unlike(target);
+    throw error;
+  }
+}
+
+/** On a link it would mount, which would hide from its users. */
+function attachFile(tree: Fd, target: Target): void {
+  using there = target.open();
+  if (isDirectory(there)) throw unlike(target);
+  const both = MOVE_MOUNT.MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT.MOVE_MOUNT_T_EMPTY_PATH;
+  moveMount(tree, '', there, '', both);
+}
+
+const unlike = (target: Target): MountError =>
+  new MountError({
+    reason: 'bad-target',
+    message: `target ${target.path}: it and the source must both be directories, or neither`,
+    rolledBack: true,
+  });
+
 /** Two mounts at one place at the same time, and whoever unmounts by path takes away the other's. */
 export function assertShown(mount: Slot, at: Workplace): void {
-  using shown = at.target.open();
-  if (mountIdOf(at.get(mount)) === mountIdOf(shown)) return;
+  if (mountIdOf(at.get(mount)) === at.target.stat(STATX_MASK.STATX_MNT_ID).mountId) return;
   throw new MountError({
     reason: 'wrong-mount',
     message: `${at.target.path} shows another mount than the one just made: someone else mounts there at the same time`,

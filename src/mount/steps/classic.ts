@@ -6,14 +6,13 @@ import { existsSync } from 'node:fs';
 import { renderFlags } from '../../sys/bind.ts';
 import { MS, OPEN_TREE, ST } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
-import { loopGetStatus } from '../../sys/loop.ts';
 import { fstatfs, mount, openTree } from '../../sys/syscalls.ts';
-import { loopPath } from '../loop/nodes.ts';
 import { classicData } from '../plan/classic-flags.ts';
 import { filesystemSource } from '../source-device.ts';
 import { onThread } from '../thread/thread.ts';
 import { unmountTop } from '../unmount.ts';
 import { assertShown } from './attach.ts';
+import { devicePath } from './image.ts';
 import type { Rows, Slot, Upper } from './row.ts';
 import { upperOptions } from './temporary-layers.ts';
 import { unbindable } from './trees.ts';
@@ -58,7 +57,7 @@ export const classicSteps: Rows<ClassicSteps> = {
         upper === undefined ? text : classicData([text, ...upperOptions(upper, at)], 'use fewer layers');
       const source =
         device !== undefined
-          ? loopPath(loopGetStatus(at.get(device)).number)
+          ? devicePath(device, at)
           : type === ''
             ? at.sources.reach(given)
             : filesystemSource(type, given, at.sources);

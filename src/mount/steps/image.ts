@@ -1,12 +1,11 @@
 // Steps that make a mount of an image: a file, or a disk.
 import { hasErrno } from '../../sys/errors.ts';
+import type { Fd } from '../../sys/fd.ts';
 import { openKernelLog } from '../../sys/kernel-log.ts';
-import { loopGetStatus } from '../../sys/loop.ts';
 import { fsconfig, fsmount } from '../../sys/syscalls.ts';
 import { findFilesystemType } from '../filesystem-type.ts';
 import type { MountApi } from '../kernel.ts';
 import { kindOf, openImage } from '../loop/image.ts';
-import { loopPath } from '../loop/nodes.ts';
 import { attachImage } from '../loop.ts';
 import { classicImageSteps } from '../plan/classic-image.ts';
 import { imageSteps } from '../plan/image.ts';
@@ -76,12 +75,16 @@ export const imageStepRows: Rows<ImageSteps> = {
       ];
       return `${as} = loop device of ${image} ${JSON.stringify(path)} (${how.join(', ')})`;
     },
-    apply: ({ image, path, as, ...options }, at) => at.put(as, attachImage(at.get(image), path, options).fd),
+    apply: ({ image, path, as, ...options }, at) => {
+      const device = attachImage(at.get(image), path, options);
+      devices.set(device.fd, device.path);
+      at.put(as, device.fd, device);
+    },
   },
   useDevice: {
     describe: ({ context, device }) => `fsconfig(${context}, source = ${device})`,
     apply: ({ context, device }, at) =>
-      fsconfig(at.get(context), { by: 'string', key: 'source', value: pathOf(device, at) }),
+      fsconfig(at.get(context), { by: 'string', key: 'source', value: devicePath(device, at) }),
   },
   createImageMount: {
     describe: ({ context, as, otherwise }) =>
@@ -92,7 +95,7 @@ export const imageStepRows: Rows<ImageSteps> = {
         fsconfig(at.get(context), { by: 'create' });
       } catch (error) {
         if (otherwise && hasErrno(error, 'ENOTBLK')) return at.insert(otherwise);
-        const path = 'path' in from ? from.path : pathOf(from.device, at);
+        const path = 'path' in from ? from.path : devicePath(from.device, at);
         throw refusal(error, type, log.about(path.slice(path.lastIndexOf('/') + 1)));
       }
       at.put(as, fsmount(at.get(context), 1, 0));
@@ -100,4 +103,12 @@ export const imageStepRows: Rows<ImageSteps> = {
   },
 };
 
-const pathOf = (device: Slot, at: Workplace): string => loopPath(loopGetStatus(at.get(device)).number);
+/** The paths of what was attached. */
+const devices = new WeakMap<Fd, string>();
+
+/** The path of the loop device in a slot. */
+export function devicePath(device: Slot, at: Workplace): string {
+  const path = devices.get(at.get(device));
+  if (path === undefined) throw new Error(`no loop device was attached as ${device}`);
+  return path;
+}
