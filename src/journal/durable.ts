@@ -1,15 +1,20 @@
-// Files of one directory that are whole after any crash: the old content or the new.
+// Files of one directory, each a list of lines of which the last whole one counts: after any crash it is the one before or
+// the new one.
 //
-//   write    temporary file, its content on disk before anything else (O_DSYNC); rename
-//   remove   unlink
+//   first line     a new file
+//   another        added to it: what is there stays as it is
+//   of a file      that this process has not begun, or that has grown long: a temporary file, on disk before anything else
+//                  (O_DSYNC), and rename
+//   remove         unlink
 //
 //   what has to survive   costs besides
 //   driver                nothing: what this process has done, the kernel has
-//   machine               fsync of the directory; those who ask while one is under way share the next
+//   machine               fdatasync of the file; and of one that is new, at the same time, fsync of the directory: those
+//                         who ask for that while one is under way share the next
 //
 // A disk that is full or read-only is said to be so, and leaves what was there.
-import { constants } from 'node:fs';
-import { mkdir, open, rename, rm, unlink } from 'node:fs/promises';
+import { constants, fstatSync } from 'node:fs';
+import { type FileHandle, mkdir, open, rename, rm, unlink } from 'node:fs/promises';
 import path from 'node:path';
 
 export const TEMPORARY = '.tmp';
@@ -23,36 +28,101 @@ export class StateError extends Error {
 export type Survives = 'driver' | 'machine';
 
 /** @throws StateError, all of them */
-export interface DurableDirectory {
-  /** Makes the directory too: it may have been removed under us, with all that was in it. */
-  write(name: string, text: string, survives: Survives): Promise<void>;
+export interface DurableDirectory extends Disposable {
+  /**
+   * Makes the directory too: it may have been removed under us, with all that was in it.
+   * @param line with its newline
+   */
+  write(name: string, line: string, survives: Survives): Promise<void>;
   /** What is not there is no error. Survives the driver. */
   remove(name: string): Promise<void>;
 }
 
+/** A file that this process has begun. */
+interface Own {
+  lines: number;
+  bytes: number;
+  /** Its name is on disk. */
+  isNamed: boolean;
+}
+
+/** Of a volume that is mounted and let go of again and again. */
+const MOST_LINES = 100;
+
+const FIRST = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_EXCL;
+const MORE = constants.O_WRONLY | constants.O_APPEND;
+
 export function durableDirectory(directory: string): DurableDirectory {
-  const sync = shared(() => syncDirectory(directory));
-  const write = async (name: string, text: string, survives: Survives) => {
-    await replaceFile(path.join(directory, name), text);
-    if (survives === 'machine') await sync();
-  };
+  const files = new Map<string, Own>();
+  const names = nameSync(directory);
+  const pathOf = (name: string) => path.join(directory, name);
+
+  async function begin(name: string, line: string, survives: Survives): Promise<void> {
+    const handle = await open(pathOf(name), FIRST, 0o600).catch((error: unknown) => {
+      if (codeOf(error) === 'EEXIST') return undefined;
+      throw error;
+    });
+    if (handle === undefined) return replace(name, line, survives);
+    const own = { lines: 0, bytes: 0, isNamed: false };
+    files.set(name, own);
+    await add(handle, own, line, survives);
+  }
+
+  async function add(handle: FileHandle, own: Own, line: string, survives: Survives): Promise<void> {
+    try {
+      await handle.writeFile(line).catch(async (error: unknown) => {
+        await handle.truncate(own.bytes).catch(() => undefined);
+        throw error;
+      });
+      own.lines++;
+      own.bytes += Buffer.byteLength(line);
+      if (survives === 'driver') return;
+      await Promise.all([handle.datasync(), own.isNamed ? undefined : names.sync()]);
+      own.isNamed = true;
+    } finally {
+      // Nobody has to wait for that: what was written is where it was written to.
+      void handle.close().catch(() => undefined);
+    }
+  }
+
+  async function replace(name: string, line: string, survives: Survives): Promise<void> {
+    await replaceFile(pathOf(name), line);
+    files.set(name, { lines: 1, bytes: Buffer.byteLength(line), isNamed: survives === 'machine' });
+    if (survives === 'machine') await names.sync();
+  }
+
+  async function write(name: string, line: string, survives: Survives): Promise<void> {
+    const own = files.get(name);
+    try {
+      if (own === undefined) await begin(name, line, survives);
+      else if (own.lines < MOST_LINES) await add(await open(pathOf(name), MORE), own, line, survives);
+      else await replace(name, line, survives);
+    } catch (error) {
+      // What is at its end is not known.
+      files.delete(name);
+      throw error;
+    }
+  }
+
   return {
-    write: (name, text, survives) =>
+    write: (name, line, survives) =>
       explained(directory, async () => {
         try {
-          await write(name, text, survives);
+          await write(name, line, survives);
         } catch (error) {
           if (codeOf(error) !== 'ENOENT') throw error;
           await makeDirectory(directory);
-          await write(name, text, survives);
+          await write(name, line, survives);
         }
       }),
     remove: (name) =>
-      explained(directory, () =>
-        unlink(path.join(directory, name)).catch((error: unknown) => {
+      explained(directory, async () => {
+        files.delete(name);
+        await unlink(pathOf(name)).catch((error: unknown) => {
           if (codeOf(error) !== 'ENOENT') throw error;
-        }),
-      ),
+        });
+      }),
+    [Symbol.dispose]: () => names[Symbol.dispose](),
   };
 }
 
@@ -71,17 +141,31 @@ async function replaceFile(file: string, text: string): Promise<void> {
   }
 }
 
-const NEW = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_DSYNC;
+const WHOLE = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_DSYNC;
 
 async function writeSynced(file: string, text: string): Promise<void> {
-  await using handle = await open(file, NEW, 0o600);
+  await using handle = await open(file, WHOLE, 0o600);
   await handle.writeFile(text);
 }
 
-/** A rename is only on disk once its directory is. */
-async function syncDirectory(directory: string): Promise<void> {
-  await using handle = await open(directory, 'r');
-  await handle.sync();
+interface NameSync extends Disposable {
+  /** A new name is only on disk once its directory is (fsync(2)). */
+  sync(): Promise<void>;
+}
+
+function nameSync(directory: string): NameSync {
+  let handle: FileHandle | undefined;
+  const letGo = () => {
+    void handle?.close().catch(() => undefined);
+    handle = undefined;
+  };
+  const sync = shared(async () => {
+    // Somebody may have removed it, and made another. The kernel has that at hand.
+    if (handle !== undefined && fstatSync(handle.fd).nlink === 0) letGo();
+    handle ??= await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    await handle.sync();
+  });
+  return { sync, [Symbol.dispose]: letGo };
 }
 
 /**

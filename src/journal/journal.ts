@@ -1,7 +1,8 @@
-// Durable records of what is, or is about to be, mounted where: one file each, in `<state dir>/records`.
+// Durable records of what is, or is about to be, mounted where: one file each, in `<state dir>/records`, a line each time
+// that it changes.
 //
 //   written   before the first side effect (`intended`) and after the last (`done`); removed when all is undone
-//   how       durable.ts: after a crash the old record or the new
+//   how       durable.ts: after a crash the line before or the new one
 //   on disk   the first of a volume, and `intended`, before put() returns. What comes after outlives the driver; should the
 //             machine end, either is found, and both say the same: mounts end with the machine (inBoot)
 //   whose     one driver's: the state directory is locked for as long as the journal is open
@@ -10,6 +11,7 @@
 //   a record of this boot            what it says
 //   a record of an earlier boot      `intended`: its mounts and devices are gone, its layer is there still
 //   a record of a later version      what of it can be read (record.ts); its file stays until the volume is gone
+//   an empty file                    nothing: its first line was never written, and so nothing was begun
 //   anything else called .json       set aside, never deleted
 //
 // What is really mounted is for the kernel to say; a record only says what was meant.
@@ -18,6 +20,7 @@ import path from 'node:path';
 import { durableDirectory, makeDirectory, TEMPORARY } from './durable.ts';
 import { lockDirectory } from './lock.ts';
 import {
+  currentIn,
   fileNameOf,
   formatRecord,
   isLater,
@@ -61,7 +64,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   lock.use(await lockDirectory(stateDir));
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const records = await load(directory, bootId, options);
-  const files = durableDirectory(directory);
+  const files = lock.use(durableDirectory(directory));
   const held = lock.move();
   return {
     find: (key) => records.get(fileNameOf(key)),
@@ -103,7 +106,12 @@ async function load(
     if (name.endsWith(TEMPORARY)) await rm(file).catch(() => undefined);
     if (!name.endsWith('.json')) continue;
     try {
-      const record = parseRecord(await readFile(file, 'utf8'));
+      const text = await readFile(file, 'utf8');
+      if (text === '') {
+        await rm(file).catch(() => undefined);
+        continue;
+      }
+      const record = parseRecord(currentIn(text));
       if (fileNameOf(record) !== name) throw new Error('the record of another volume or path');
       if (isLater(record))
         onLater?.(file, `schema ${record.schema}: volume ${record.volumeId} at ${record.path}`);

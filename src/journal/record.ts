@@ -4,6 +4,8 @@
 //   1        0.1                   this one: what it did not know is undefined
 //   2        this version
 //   later    one we came back from what of it we understand; its file is left as it is until the volume is gone
+//
+// A file has a line for each time that the record changed, as JSON; the last whole one holds.
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 
@@ -160,8 +162,17 @@ export function newRecord(fields: RecordFields, bootId: string): VolumeRecord {
   return { ...FIELDS.parse({ ...fields, bootId }), schema: SCHEMA };
 }
 
+/** A line of its file. */
 export function formatRecord({ schema, ...record }: VolumeRecord): string {
-  return `${JSON.stringify({ schema, ...record }, null, 1)}\n`;
+  return `${JSON.stringify({ schema, ...record })}\n`;
+}
+
+/** The text of the record in a file: its last line, but for one that was cut off while it was written. */
+export function currentIn(text: string): string {
+  const end = text.lastIndexOf('\n');
+  // The first versions had one record, on many lines.
+  if (end === -1 || text.startsWith('{\n')) return text;
+  return text.slice(text.lastIndexOf('\n', end - 1) + 1, end);
 }
 
 /** A record of a later version of which not even the key can be read. */
@@ -169,7 +180,10 @@ export class LaterRecordError extends Error {
   override readonly name = 'LaterRecordError';
 }
 
-/** @throws Error saying what is wrong with the text */
+/**
+ * @param text of a record alone (currentIn)
+ * @throws Error saying what is wrong with it
+ */
 export function parseRecord(text: string): VolumeRecord {
   const { schema, ...record } = expectValid(ANY.safeParse(JSON.parse(text)));
   if (schema <= SCHEMA) return { ...expectValid(FIELDS.safeParse(record)), schema };

@@ -3,6 +3,7 @@
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { currentIn } from '../../src/journal/record.ts';
 import { type Client, connect } from '../../src/rpc/client.ts';
 import { NodeService } from '../../src/rpc/generated/csi.ts';
 import { type CodeName, StatusError } from '../../src/rpc/status.ts';
@@ -28,6 +29,7 @@ export interface LogEntry {
 
 export interface NodeRecord {
   readonly file: string;
+  /** What holds. */
   readonly text: string;
 }
 
@@ -125,7 +127,7 @@ function readRecords(directory: string): NodeRecord[] {
   return names.flatMap((name) => {
     const file = join(directory, name);
     try {
-      return [{ file, text: readFileSync(file, 'utf8') }];
+      return [{ file, text: currentIn(readFileSync(file, 'utf8')) }];
     } catch (error) {
       // Taken away meanwhile, by another call.
       if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];

@@ -126,10 +126,10 @@ describe('a restart of the plugin', () => {
     };
     const DAMAGES: readonly ((text: string) => string)[] = [
       (text) => text.slice(0, text.length / 2),
-      () => '',
+      () => '\n',
       () => 'null',
-      (text) => text.replace(/"schema": \d+/, '"schema": "two"'),
-      (text) => text.replace('"kind": "publish"', '"kind": "other"'),
+      (text) => text.replace(/"schema":\d+/, '"schema":"two"'),
+      (text) => text.replace('"kind":"publish"', '"kind":"other"'),
     ];
 
     it('that cannot be read: set aside, reported, and the volume served', async () => {
@@ -170,7 +170,7 @@ describe('a restart of the plugin', () => {
         unmountCommand(volume.stagingPath);
       }
       for (const { file, text } of [recordOf(ofAnother, 'stage'), recordOf(ofAnother, 'publish')]) {
-        writeFileSync(file, text.replace(/"bootId": "[^"]*"/, '"bootId": "of-another-boot"'));
+        writeFileSync(file, text.replace(/"bootId":"[^"]*"/, '"bootId":"of-another-boot"'));
       }
       await node.start();
       for (const volume of [ofThisBoot, ofAnother]) {

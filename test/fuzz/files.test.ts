@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { openJournal } from '../../src/journal/journal.ts';
-import { fileNameOf, parseRecord } from '../../src/journal/record.ts';
+import { currentIn, fileNameOf, parseRecord } from '../../src/journal/record.ts';
 import { readPodRecord } from '../../src/userns/pod-record.ts';
 import { startNode } from '../e2e/node.ts';
 import { startPlugin } from '../sanity/plugin.ts';
@@ -24,7 +24,7 @@ function writeRecords(directory: string, texts: readonly string[]): void {
 
 function nameOf(text: string): string | undefined {
   try {
-    return fileNameOf(parseRecord(text));
+    return fileNameOf(parseRecord(currentIn(text)));
   } catch {
     return undefined;
   }
@@ -32,7 +32,9 @@ function nameOf(text: string): string | undefined {
 
 describe('damaged files', () => {
   it('of the journal: each is a record, or set aside; none is lost', async () => {
-    const onePerFile = fc.array(damagedText(RECORDS), { minLength: 1, maxLength: 6 });
+    // An empty one was never written.
+    const text = damagedText(RECORDS).filter((one) => one !== '');
+    const onePerFile = fc.array(text, { minLength: 1, maxLength: 6 });
     await fc.assert(
       fc.asyncProperty(onePerFile, async (texts) => {
         using place = temporaryDirectory();

@@ -2,7 +2,7 @@
 // TypeError, or a text that keeps the reader busy for ever, would be a defect that an author can use.
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { formatRecord, parseRecord } from '../../src/journal/record.ts';
+import { currentIn, formatRecord, parseRecord } from '../../src/journal/record.ts';
 import { MountError } from '../../src/mount/errors.ts';
 import { escapeLayer, parseLowerdir } from '../../src/mount/layers.ts';
 import { parseMountinfo } from '../../src/mount/mountinfo.ts';
@@ -113,7 +113,7 @@ const FORMS: readonly Form[] = [
     title: 'records of the journal',
     corpus: RECORDS,
     read: (text) => {
-      const record = parseRecord(text);
+      const record = parseRecord(currentIn(text));
       expect(parseRecord(formatRecord(record))).to.deep.equal(JSON.parse(JSON.stringify(record)));
     },
     refusal: (error) => error instanceof Error && !/^(Type|Range|Reference)Error$/.test(error.name),

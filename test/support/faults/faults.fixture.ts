@@ -140,7 +140,8 @@ function wrapHandles(): void {
   const { open } = promises;
   promises.open = async (...args) => {
     const handle = await open(...args);
-    for (const name of ['sync', 'writeFile', 'readFile', 'write', 'read']) wrap(handle, name, rejected);
+    for (const name of ['sync', 'datasync', 'truncate', 'writeFile', 'readFile', 'write', 'read'])
+      wrap(handle, name, rejected);
     return handle;
   };
 }

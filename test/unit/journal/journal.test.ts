@@ -145,6 +145,31 @@ describe('the journal', () => {
     expect(files()).to.deep.equal([fileNameOf(STAGE)]);
   });
 
+  it('a line that was cut off leaves the record as it was, and the next put replaces both', async () => {
+    plant(fileNameOf(STAGE), `${textOf(STAGE)}${textOf({ ...STAGE, ...DONE }).slice(0, -9)}`);
+    {
+      using journal = await open();
+      expect(journal.find(STAGE)).to.include({ state: 'intended', bootId: BOOT_ID });
+      await journal.put({ ...STAGE, ...DONE });
+    }
+    expect(readFileSync(fileOf(STAGE), 'utf8')).to.equal(textOf({ ...STAGE, ...DONE }));
+    expect(setAside).to.deep.equal([]);
+  });
+
+  it('an empty file, of which nothing was written, is nothing', async () => {
+    plant(fileNameOf(STAGE), '');
+    using journal = await open();
+    expect([journal.find(STAGE), files(), setAside]).to.deep.equal([undefined, [], []]);
+  });
+
+  it('reads what the first versions wrote, one document on many lines', async () => {
+    const record = { schema: SCHEMA, ...STAGE, ...DONE, bootId: BOOT_ID };
+    plant(fileNameOf(STAGE), `${JSON.stringify(record, null, 1)}\n`);
+    using journal = await open();
+    expect(journal.find(STAGE)).to.deep.include(DONE);
+    expect(setAside).to.deep.equal([]);
+  });
+
   it('of another boot knows what was meant: its mounts and devices are gone, its layer is not', async () => {
     const device = { image: '/image' };
     const record = { ...PUBLISH, ...DONE, device, layer: true };

@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import {
+  currentIn,
   fileNameOf,
   formatRecord,
   isOfRequest,
@@ -85,10 +86,8 @@ describe('a record as text', () => {
     );
   });
 
-  it('is for people too, and ends with a newline', () => {
-    const text = formatRecord(RECORD);
-    expect(text.split('\n').slice(0, 3)).to.deep.equal(['{', ' "schema": 2,', ' "kind": "publish",']);
-    expect(text).to.match(/\n\}\n$/);
+  it('is a line, which begins with its schema', () => {
+    expect(formatRecord(RECORD)).to.match(/^\{"schema":2,"kind":"publish",[^\n]*\}\n$/);
   });
 
   it('every beginning of it is refused: a file that is cut off is no record', () => {
@@ -165,6 +164,34 @@ describe('a record as text', () => {
         expect(() => parseRecord(text)).to.throw(Error);
       }),
     );
+  });
+});
+
+describe('the record of a file', () => {
+  const line = (fields: Partial<VolumeRecord>) => formatRecord({ ...RECORD, ...fields });
+  const FIRST = line({ state: 'intended' });
+  const SECOND = line({ state: 'done' });
+
+  it('is its last line', () => {
+    expect(currentIn(FIRST)).to.equal(FIRST.trimEnd());
+    expect(currentIn(FIRST + SECOND)).to.equal(SECOND.trimEnd());
+  });
+
+  it('is the last whole one, wherever the next was cut off', () => {
+    for (let length = 0; length < SECOND.length; length++) {
+      expect(currentIn(FIRST + SECOND.slice(0, length))).to.equal(FIRST.trimEnd());
+    }
+  });
+
+  it('is all of it where it has one document on many lines, as the first versions wrote it', () => {
+    const text = `${JSON.stringify(RECORD, null, 1)}\n`;
+    expect(currentIn(text)).to.equal(text);
+  });
+
+  it('is never one before the last whole line, which may be damaged', () => {
+    for (const damaged of ['x\n', '\n', '\0\0\n']) {
+      expect(() => parseRecord(currentIn(FIRST + damaged)), JSON.stringify(damaged)).to.throw();
+    }
   });
 });
 
