@@ -129,15 +129,16 @@ async function answer(
   const seconds = (performance.now() - started) / 1000;
   const status = outcome.failed === undefined ? undefined : scrubbed(outcome.failed.status, scrub);
   const code = status?.code ?? 'OK';
+  // First the answer: nobody waits for what is told of it.
+  if (status === undefined) callback(null, outcome.response);
+  else callback({ code: Code[status.code], details: forWire(status.message) });
+
   report(context, request, { code, status, seconds, thrown: outcome.failed?.thrown });
   try {
     options.observe?.({ method: method.path, code, seconds });
   } catch (error) {
     context.log.error('observing a call failed', { error });
   }
-
-  if (status === undefined) callback(null, outcome.response);
-  else callback({ code: Code[status.code], details: forWire(status.message) });
 }
 
 /** Of one that cannot be read, nothing is known. */

@@ -2,7 +2,7 @@
 // that they do which outlives them. Nothing in the plugin knows of it: what it counts are the calls of Node and of libc
 // that it makes.
 //
-//   driver   a line of a record written, to its file or to the temporary one; that renamed, removed
+//   driver   a file of a record made, a line written to it; one that is to replace it renamed; removed
 //   engine   system calls that change mounts, loop devices or names; the same by Node; programs started
 //
 // CRASH_DIRECTORY has two files, opened here, as a thread of the engine sees no other later: `limit`, n or nothing, and
@@ -88,7 +88,10 @@ if (isEngine) {
   const { open } = promises;
   promises.open = async (...args) => {
     const handle = await open(...args);
-    if (String(args[0]).includes('/records/')) watch(handle, ['writeFile']);
+    const [file, flags] = args;
+    if (!String(file).includes('/records/')) return handle;
+    if (Number(flags) & fs.constants.O_CREAT) happened(`open ${String(file).slice(-25)}`);
+    watch(handle, ['writeFile']);
     return handle;
   };
   const { fork } = childProcess;
