@@ -39,7 +39,10 @@ export function cloneChild(flags: number): Child {
     -1,
     0,
   );
-  undo.defer(() => munmap(stack, STACK_BYTES));
+  let runsOnIt = false;
+  undo.defer(() => {
+    if (!runsOnIt) munmap(stack, STACK_BYTES);
+  });
   const entry = libcAddress('usleep');
   const all = flags | CLONE.CLONE_VM | CLONE.CLONE_PIDFD;
   const pidfdAt = Buffer.alloc(4);
@@ -50,11 +53,17 @@ export function cloneChild(flags: number): Child {
   if (returned === -1) {
     throw new SyscallError({ syscall: 'clone', args: `usleep, ${renderFlags(all, CLONE)}`, errno });
   }
+  // Until it is gone for certain: memory that is another's by then would be written to.
+  runsOnIt = true;
   const pidfd = undo.use(new Fd(pidfdAt.readInt32LE()));
-  // Runs before the two above: the stack may only be freed when the child is gone for certain.
   undo.defer(() => {
-    killByPidfd(pidfd);
-    reap(pidfd);
+    try {
+      killByPidfd(pidfd);
+    } finally {
+      // One that may not be killed (seccomp, a security module) ends by itself.
+      reap(pidfd);
+      runsOnIt = false;
+    }
   });
   const pid = pidInProc(pidfd);
   const owned = undo.move();

@@ -6,8 +6,11 @@
 //   it fails                    by a code that CSI foresees; the node is as it was before; the same call again is done
 //   either way                  after the end of the volume nothing of it is left
 //
-// Some faults of each kind are tried here, the same in every run (FAULTS_SEED=N draws others); FAULTS=all tries
-// each, which takes an hour or more (npm run test:faults), FAULTS=N so many of each kind. A few more come from outside of the process, by strace(1).
+// A few more come from outside of the process, by strace(1).
+//
+//   FAULTS         of each kind: so many, or all (npm run test:faults)     (default: 16, the same in every run)
+//   FAULTS_SEED    draws others
+//   FAULTS_KINDS   every: of each kind of volume                           (default: one for each way to make one)
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { type Errno, errnosOf } from '../support/faults/plausible.ts';
@@ -28,6 +31,7 @@ import {
 } from './specimens.ts';
 
 const ALL = process.env.FAULTS === 'all';
+const EVERY_KIND = ALL || process.env.FAULTS_KINDS === 'every';
 const SEED = Number(process.env.FAULTS_SEED ?? (process.env.FAULTS ? Math.floor(Math.random() * 1e6) : 1));
 /** Of each kind. */
 const FEW = Number(process.env.FAULTS) || 16;
@@ -63,6 +67,8 @@ describe('a system call that fails', function () {
   this.timeout(ALL ? '3h' : `${FEW * 10 + 300}s`);
   let node: TestNode;
   let faults: FaultSwitch;
+  /** Of the node without volumes, as the last fault has left it. */
+  let begun: NodeState | undefined;
 
   before(async function () {
     needRoot(this, 'the plugin mounts');
@@ -72,7 +78,7 @@ describe('a system call that fails', function () {
   });
   after(() => node?.[Symbol.asyncDispose]());
 
-  for (const specimen of specimens(ALL ? 'every' : 'ways')) {
+  for (const specimen of specimens(EVERY_KIND ? 'every' : 'ways')) {
     it(`${specimen.title}: the call says so, the node is as before, and the next one is served`, async function () {
       if (specimen.needs) needTool(this, specimen.needs, `volumes of kind ${specimen.title}`);
       const found = faultsAt(await sitesOf(specimen));
@@ -92,6 +98,7 @@ describe('a system call that fails', function () {
           // Whatever is wrong with this one, the next one shall not be.
           await Promise.resolve(node[Symbol.asyncDispose]()).catch(() => undefined);
           node = await startNode({ start: faults.start });
+          begun = undefined;
         }
       }
       const account = [...outcomes].map(([outcome, times]) => `${times} ${outcome}`).join(', ');
@@ -130,6 +137,7 @@ describe('a system call that fails', function () {
       sites.set(call, await faults.record(() => succeed(living, call)));
     });
     await expectNothingLeft(node);
+    begun = undefined;
     return sites;
   }
 
@@ -158,7 +166,7 @@ describe('a system call that fails', function () {
     insists: boolean,
   ): Promise<string> {
     let outcome = 'not reached';
-    const begun = stateOf(node);
+    begun ??= stateOf(node);
     await live(specimen, async (living, call) => {
       if (call !== last) return succeed(living, call);
       const before = stateOf(node);
@@ -173,16 +181,16 @@ describe('a system call that fails', function () {
       expect(code, message).to.be.oneOf(FORESEEN);
       expect(message).to.not.match(/its process ended|undefined|\[object/);
       // All was done, and only what came of it could not be asked: the CO must come back.
-      const isDone = difference(before, stateOf(node)).some((line) =>
-        /^\+ record .* (done|waiting)$/.test(line),
-      );
+      const after = stateOf(node);
+      const isDone = difference(before, after).some((line) => /^\+ record .* (done|waiting)$/.test(line));
       if (isDone) expect(code, message).to.be.oneOf(UNCERTAIN);
-      else if (call !== 'unpublish' && call !== 'unstage') await expectSame(before, `${code} ${message}`);
+      else if (call !== 'unpublish' && call !== 'unstage')
+        await expectSame(before, `${code} ${message}`, after);
       if (!insists && call === 'publish') await succeed(living, 'unpublish');
       await succeed(living, call);
     });
     await expectNothingLeft(node);
-    await expectSame(begun, outcome);
+    begun = await expectSame(begun, outcome);
     return outcome;
   }
 
@@ -190,12 +198,15 @@ describe('a system call that fails', function () {
   const OWN =
     /^[-+] name (.*\/(data|kubelet\/(pods|plugins\/kubernetes\.io))(\/(?!.*\.tmp)|$)|.*\/(layers|empty)$)/;
 
-  /** What goes by itself has a moment to. */
-  async function expectSame(before: NodeState, said: string): Promise<void> {
-    const now = () => difference(before, stateOf(node)).filter((line) => !OWN.test(line));
-    for (let tries = 0; now().length > 0; tries++) {
-      if (tries > 1_000) throw new Error(`not as before: ${said}\n${now().join('\n')}`);
+  /** What goes by itself has a moment to. Gives what it found. */
+  async function expectSame(before: NodeState, said: string, now = stateOf(node)): Promise<NodeState> {
+    let seen = now;
+    for (let tries = 0; ; tries++) {
+      const changes = difference(before, seen).filter((line) => !OWN.test(line));
+      if (changes.length === 0) return seen;
+      if (tries > 1_000) throw new Error(`not as before: ${said}\n${changes.join('\n')}`);
       await delay(20);
+      seen = stateOf(node);
     }
   }
 });

@@ -8,7 +8,7 @@
 //   process      below the test: the plugin, its engine, helpers of FUSE filesystems, children for user namespaces
 import { lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { descendants, openDescriptors } from '../support/leaks.ts';
+import { descendants, openDescriptors, type Process } from '../support/leaks.ts';
 import type { TestNode } from './node.ts';
 import { devicesOf } from './specimens.ts';
 
@@ -21,7 +21,10 @@ const OTHERS = /\/(work\/(work|index)|faults|crash)(\/|$)/;
 
 export function stateOf(node: TestNode): NodeState {
   const processes = descendants(process.pid).filter(({ command }) => !command.startsWith('(state'));
-  const isEngine = ({ command }: { command: string }) => command.includes('engine-process');
+  const looksSo = ({ command }: Process) => command.includes('engine-process');
+  const engines = new Set(processes.filter(looksSo).map(({ pid }) => pid));
+  // A child that it has cloned (sys/cloned-child.ts) has its name, and is none.
+  const isEngine = (one: Process) => looksSo(one) && !engines.has(one.parent);
   const plugins = processes.filter((one) => isEngine(one) || /\bserve\b/.test(one.command));
   return [
     ...node

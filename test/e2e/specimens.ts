@@ -2,7 +2,16 @@
 // devices, and what waits for its pod.
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { eventually } from '../support/fixtures.ts';
@@ -188,15 +197,34 @@ export const layersOf = ({ stateDir }: TestNode): string[] =>
 /** The plugin's loop devices: of files on the node's own filesystem, whose names end elsewhere once their opener is gone. */
 export function devicesOf({ directory }: TestNode): string[] {
   const own = mountsAt(directory)[0]?.device;
+  const bound = boundLoops();
+  // Asked often, and most of the time there are none but others'.
+  if (bound.every(({ attachment }) => foreign.has(`${own} ${attachment}`))) return [];
   const listed = execFileSync('losetup', ['--list', '--json', '--output', 'NAME,BACK-MAJ:MIN,BACK-FILE'], {
     encoding: 'utf8',
   });
   const { loopdevices }: { loopdevices: Record<string, string>[] } = JSON.parse(
     listed || '{"loopdevices":[]}',
   );
-  return loopdevices
+  const ours = loopdevices
     .filter((device) => device['back-maj:min']?.trim() === own && !device['back-file']?.endsWith(`/${DISK}`))
     .map(({ name = '' }) => name);
+  const after = new Set(boundLoops().map(({ attachment }) => attachment));
+  for (const { path, attachment } of bound) {
+    if (!ours.includes(path) && after.has(attachment)) foreign.add(`${own} ${attachment}`);
+  }
+  return ours;
+}
+
+/** What is attached to files of others, or of the tests, by the device of the node that asked. */
+const foreign = new Set<string>();
+
+/** With a number that never comes again (Linux 5.15). */
+function boundLoops(): { path: string; attachment: string }[] {
+  return readdirSync('/sys/block').flatMap((name) => {
+    if (!existsSync(`/sys/block/${name}/loop/backing_file`)) return [];
+    return [{ path: `/dev/${name}`, attachment: readFileSync(`/sys/block/${name}/diskseq`, 'utf8') }];
+  });
 }
 
 export function removePod({ target }: Volume): void {

@@ -193,14 +193,17 @@ function damagedFrame(frame: Buffer): fc.Arbitrary<Buffer> {
   return fc.oneof({ weight: 2, arbitrary: fc.constant(frame) }, { weight: 3, arbitrary: damaged });
 }
 
-/** Writes them, looks whether there is an answer, and goes. */
+/** Writes them, looks whether there is an answer to them, and goes. */
 async function send(path: string, pieces: readonly Buffer[]): Promise<void> {
   const socket = createConnection(path);
   const closed = closeOf(socket);
   // The server may hang up at any moment.
   socket.on('error', () => undefined);
   socket.resume();
+  const greeted = new Promise<void>((resolve) => void socket.once('data', () => resolve()));
   for (const piece of pieces) socket.write(piece);
+  // Who does not wait to be let in fills the queue of the socket, and then nobody is (EAGAIN).
+  await Promise.race([closed, greeted]);
   await Promise.race([closed, delay(ANSWER_MS)]);
   socket.destroy();
   await closed;

@@ -10,6 +10,7 @@ import koffi from 'koffi';
 
 /** Numbers on x86-64 and arm64 by name: all of them are newer than their split. */
 const NUMBERS: Readonly<Record<string, number>> = {
+  pidfd_send_signal: 424,
   open_tree: 428,
   move_mount: 429,
   fsopen: 430,
