@@ -7,7 +7,7 @@
 //
 // A file has a line for each time that the record changed, as JSON; the last whole one holds.
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Raised when a record's meaning changes. */
 export const SCHEMA = 2;

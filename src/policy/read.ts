@@ -1,7 +1,7 @@
 // A policy file becomes a Policy. Strict: what is not understood is refused, by its place in the file, for a rule that
 // is read as something else than its author meant allows something else.
 import { LineCounter, parseDocument } from 'yaml';
-import type { z } from 'zod';
+import type * as z from 'zod';
 import { forbidden } from './forbidden-options.ts';
 import type { Policy, Root, Rule } from './policy.ts';
 import { mayContain } from './roots.ts';

@@ -1,5 +1,5 @@
 // The shape of a policy file, one row for each key, with its default. What keys mean together is checked in read.ts.
-import { z } from 'zod';
+import * as z from 'zod';
 import { messageOf } from '../mount/errors.ts';
 import { MAX_ID } from '../userns/mapping.ts';
 import { VolumeError } from '../volume/errors.ts';
