@@ -17,8 +17,8 @@ test: deps tools ## Every test; those that cannot run here are skipped with thei
 	npm run --silent test:all
 
 .PHONY: test-long
-test-long: deps tools ## Breaks things for hours: a million damaged inputs, soak, crashes, faults (root; docs/reliability.md)
-	npm run --silent test:long
+test-long: deps tools ## Breaks things for hours: PARTS='fuzz soak crash faults', of which each has variables: test/long.ts (root; docs/reliability.md)
+	npm run --silent test:long -- $(PARTS)
 
 .PHONY: check
 check: deps ## Formatting, lint, dead code, layers, generated files, types

@@ -9,6 +9,7 @@ import { expect } from 'chai';
 import { temporaryDirectory } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { nriHost, startNriHost } from '../support/nri-host.ts';
+import { tell } from '../support/report.ts';
 import { startNode, type TestNode } from './node.ts';
 import { difference, stateOf } from './node-state.ts';
 import { placeholderSpecimen } from './placeholder.ts';
@@ -64,6 +65,7 @@ async function crash(kinds: readonly Specimen[], flags: readonly string[], round
   const wrapper = ['unshare', '--mount', '--propagation', 'unchanged'];
   await using node = await startNode({ start: (directory) => startPluginBelow(wrapper, directory, flags) });
   const empty = lasting(node);
+  let [calls, volumes] = [0, 0];
   for (let round = 0; round < rounds; ) {
     const load = { calls: 0, failures: [] as string[], over: [] as Living[], isOver: false };
     const callers = Array.from({ length: CALLERS }, () =>
@@ -80,10 +82,13 @@ async function crash(kinds: readonly Specimen[], flags: readonly string[], round
     await Promise.all(callers);
     expect(load.failures, load.failures.join('\n\n')).to.deep.equal([]);
     for (const { volume } of load.over) await volume[Symbol.asyncDispose]();
+    calls += load.calls;
+    volumes += load.over.length;
     expect(load.calls, 'calls that were done').to.be.greaterThan(CALLERS);
     await expectNothingLeft(node);
     expect(difference(empty, lasting(node))).to.deep.equal([]);
   }
+  tell(`CRASH_SEED=${SEED}: killed ${rounds} times at random, ${volumes} volumes, ${calls} calls`);
 }
 
 /** What does not change with the plugin's process, nor with what the tests keep. */

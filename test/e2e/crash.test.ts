@@ -9,6 +9,7 @@ import { expect } from 'chai';
 import { eventually, temporaryDirectory } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { type NriHost, nriHost, startNriHost } from '../support/nri-host.ts';
+import { tell } from '../support/report.ts';
 import { type CrashSwitch, crashSwitch } from './crash-switch.ts';
 import { mountsAt } from './kernel.ts';
 import { startNode, type TestNode } from './node.ts';
@@ -123,6 +124,7 @@ function crashes(specimens: readonly Specimen[], { waiting, prepare }: CrashesOp
   let node: TestNode;
   let crash: CrashSwitch;
   let beside: AsyncDisposableStack;
+  let kills = 0;
 
   before(async function () {
     needRoot(this, 'the plugin mounts');
@@ -133,6 +135,7 @@ function crashes(specimens: readonly Specimen[], { waiting, prepare }: CrashesOp
     node = await startNode({ start: (directory) => crash.start(directory) });
   });
   after(async () => {
+    tell(`killed ${kills} times, at one thing after the other`);
     await node?.[Symbol.asyncDispose]();
     await beside?.disposeAsync();
   });
@@ -169,6 +172,7 @@ function crashes(specimens: readonly Specimen[], { waiting, prepare }: CrashesOp
       await eventually('it is completed, or the plugin dead', () => isDone() || isAlone());
       const happened = crash.disarm();
       if (happened.length >= n) {
+        kills++;
         await node.kill();
         await node.start();
       }
@@ -195,6 +199,7 @@ function crashes(specimens: readonly Specimen[], { waiting, prepare }: CrashesOp
     if (happened.length < n) {
       expect(answer, at).to.include({ code: 'OK' });
     } else {
+      kills++;
       await node.kill();
       await eventually('its engine is gone', () => !engines.some(isAlive));
       world(node, crash);

@@ -15,6 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { type Errno, errnosOf } from '../support/faults/plausible.ts';
 import { needRoot, needTool } from '../support/need.ts';
+import { tell } from '../support/report.ts';
 import { type Fault, type FaultSwitch, faultSwitch, type Site } from './fault-switch.ts';
 import { failBelow, isTraceable } from './fault-trace.ts';
 import { MAPPING } from './kinds.ts';
@@ -69,6 +70,7 @@ describe('a system call that fails', function () {
   let faults: FaultSwitch;
   /** Of the node without volumes, as the last fault has left it. */
   let begun: NodeState | undefined;
+  const inAll = new Map<string, number>();
 
   before(async function () {
     needRoot(this, 'the plugin mounts');
@@ -76,7 +78,10 @@ describe('a system call that fails', function () {
     faults = faultSwitch();
     node = await startNode({ start: faults.start });
   });
-  after(() => node?.[Symbol.asyncDispose]());
+  after(async () => {
+    tell(`${[...inAll.values()].reduce((sum, times) => sum + times, 0)} faults: ${textOfCounts(inAll)}`);
+    await node?.[Symbol.asyncDispose]();
+  });
 
   for (const specimen of specimens(EVERY_KIND ? 'every' : 'ways')) {
     it(`${specimen.title}: the call says so, the node is as before, and the next one is served`, async function () {
@@ -89,7 +94,7 @@ describe('a system call that fails', function () {
         try {
           const injection = { begin: () => faults.arm(fault), end: () => faults.disarm() };
           const outcome = await tryFault(specimen, call, injection, i % 2 === 0);
-          outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+          for (const counts of [outcomes, inAll]) counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
         } catch (error) {
           const failure = `${nameOf(call, fault)}\n${textOf(error)}`;
           // At once, as the end may be hours away.
@@ -101,8 +106,7 @@ describe('a system call that fails', function () {
           begun = undefined;
         }
       }
-      const account = [...outcomes].map(([outcome, times]) => `${times} ${outcome}`).join(', ');
-      console.log(`      ${chosen.length} of ${found.length} faults: ${account}`);
+      console.log(`      ${chosen.length} of ${found.length} faults: ${textOfCounts(outcomes)}`);
       expect(failures, failures.join('\n\n')).to.have.length(0);
     });
   }
@@ -210,6 +214,9 @@ describe('a system call that fails', function () {
     }
   }
 });
+
+const textOfCounts = (counts: ReadonlyMap<string, number>): string =>
+  [...counts].map(([outcome, times]) => `${times} ${outcome}`).join(', ');
 
 interface FaultOfCall {
   readonly call: Asked;

@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { eventually } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
+import { tell } from '../support/report.ts';
 import { type Counts, countsOf, type Memory, memoryFileOf, memoryOf } from './figures.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
 import { startPluginBelow } from './serve.ts';
@@ -81,7 +82,7 @@ describe('a hundred callers', function () {
       () => undefined, // Told below.
     );
     await look();
-    tell(looks, load);
+    tellOf(looks, load);
     const last = looks.at(-1) as Look;
     expect(grown(counts, last)).to.deep.equal([]);
     expect(last.heap, 'KiB of heap at the end').to.be.at.most(memory.heap + MORE_HEAP);
@@ -100,11 +101,11 @@ function grown(before: Counts, now: Counts): string[] {
     .map((name) => `${name}: ${before[name]}, now ${now[name]}`);
 }
 
-function tell(looks: readonly Look[], { codes, volumes }: Load): void {
+function tellOf(looks: readonly Look[], { codes, volumes }: Load): void {
   console.table(looks);
   const calls = [...codes.values()].reduce((sum, one) => sum + one, 0);
   const each = [...codes].toSorted(([, a], [, b]) => b - a).map(([code, count]) => `${count} ${code}`);
-  console.log(`SOAK_SEED=${SEED}: ${volumes} volumes, ${calls} calls: ${each.join(', ')}`);
+  tell(`SOAK_SEED=${SEED}: ${volumes} volumes, ${calls} calls: ${each.join(', ')}`);
 }
 
 /** @throws the first failure, when all have ended */

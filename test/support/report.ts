@@ -1,4 +1,5 @@
-// How a run of mocha tells whoever started it what became of its tests: in a file that TEST_REPORT names.
+// How a run of mocha tells whoever started it what became of its tests: in a file that TEST_REPORT names. And how a test that
+// takes long tells what it has tried, and how often: in a line of its output that test/long.ts finds again.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 export interface Report {
@@ -36,6 +37,16 @@ export function readReport(file: string): Report | undefined {
   } catch {
     return undefined;
   }
+}
+
+const FIGURES = 'figures: ';
+
+export const tell = (figures: string): void => console.log(`      ${FIGURES}${figures}`);
+
+/** What a line of output tells, if it does. */
+export function toldBy(line: string): string | undefined {
+  const said = line.trim();
+  return said.startsWith(FIGURES) ? said.slice(FIGURES.length) : undefined;
 }
 
 export const accountOf = ({ passed, failed, skipped }: Report): string =>
