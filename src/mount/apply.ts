@@ -1,13 +1,15 @@
 // Carries out a plan at a target. Each step that fails has everything before it undone, last first, and the
 // error says whether that succeeded.
+
+import { closeAll } from '../sys/close-all.ts';
 import { SyscallError } from '../sys/errors.ts';
-import type { Fd } from '../sys/fd.ts';
+import { Fd } from '../sys/fd.ts';
 import type { UserNamespaces } from '../userns/cache.ts';
-import { MountError, toMountError } from './errors.ts';
+import { type Explanation, explained, MountError, toMountError } from './errors.ts';
 import { beginPrograms, type Programs } from './fuse/programs.ts';
 import type { Kernel } from './kernel.ts';
 import { ANYWHERE, type Sources } from './source.ts';
-import type { Explanation, Slot, Workplace } from './steps/row.ts';
+import type { Slot, Workplace } from './steps/row.ts';
 import { userNamespacesOn } from './steps/userns.ts';
 import { STEPS, type Step } from './steps.ts';
 import type { Target } from './target.ts';
@@ -63,8 +65,13 @@ export function apply(
   } catch (error) {
     throw explain(error, current, undo(done, workplace));
   } finally {
-    for (const { owner } of [...slots.values()].reverse()) owner[Symbol.dispose]();
+    letGo([...slots.values()].reverse().map(({ owner }) => owner));
   }
+}
+
+function letGo(owners: readonly Disposable[]): void {
+  for (const owner of owners) if (!(owner instanceof Fd)) owner[Symbol.dispose]();
+  closeAll(owners.filter((owner) => owner instanceof Fd));
 }
 
 interface AnyRow {
@@ -95,10 +102,7 @@ function explain(error: unknown, failed: Step | undefined, rolledBack: boolean):
     return new MountError({ ...error.toInit(), rolledBack }, { cause: error.cause });
   if (!(error instanceof SyscallError) || failed === undefined) return toMountError(error, rolledBack);
   const explanation = rowOf(failed).explain?.(error.code, failed);
-  if (explanation === undefined) return toMountError(error, rolledBack);
-  const { message } = error.explain(explanation.meaning);
-  return new MountError(
-    { reason: explanation.reason, message, rolledBack, errno: error.code },
-    { cause: error },
-  );
+  return explanation === undefined
+    ? toMountError(error, rolledBack)
+    : explained(error, explanation, rolledBack);
 }

@@ -125,6 +125,22 @@ export function toMountError(error: unknown, rolledBack: boolean): MountError {
   return new MountError({ reason, message, rolledBack, errno }, { cause: error });
 }
 
+/** What an errno means where it came from. */
+export interface Explanation {
+  readonly reason: MountReason;
+  readonly meaning: string;
+}
+
+/** A failed call with what it means. */
+export function explained(
+  error: SyscallError,
+  { reason, meaning }: Explanation,
+  rolledBack: boolean,
+): MountError {
+  const { message } = error.explain(meaning);
+  return new MountError({ reason, message, rolledBack, errno: error.code }, { cause: error });
+}
+
 /** What a node runs out of, by errno, and what to do about it. */
 const SHORTAGES: readonly [codes: readonly ErrnoName[], remedy: string][] = [
   [['ENOMEM'], 'the kernel has no memory for it; free some, or raise the memory limit of the driver'],

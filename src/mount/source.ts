@@ -11,6 +11,7 @@ import { AT_FDCWD, O, RESOLVE, STATX, STATX_ATTR_MOUNT_ROOT, STATX_MASK } from '
 import { type ErrnoName, hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { walkBelow } from '../sys/open-below.ts';
+import type { Statx } from '../sys/structs.ts';
 import { openat, openat2, statx } from '../sys/syscalls.ts';
 import { invalidMount, MountError, type MountReason } from './errors.ts';
 import { type Exceptions, exceptionsFor } from './source-exceptions.ts';
@@ -42,12 +43,28 @@ export interface Sources extends Disposable {
   reach(path: string): string;
   /** The same for a directory that is not a source itself: one is made in it. */
   reachPlace(path: string): string;
+  /** One that sources lie in side by side: what can be said of all of them is found out once. */
+  directory(path: string): SourceDirectory;
+}
+
+export interface SourceDirectory extends Disposable {
+  readonly fd: Fd;
+  /**
+   * Whether a directory that was found in it, on the same mount, by its name and not through a link, may be taken for what
+   * this path leads to, its own and that name.
+   * @throws MountError (source-outside-roots) for one that is never shown
+   */
+  has(path: string, found: Statx): boolean;
 }
 
 export const ANYWHERE: Sources = {
   hold: () => undefined,
   reach: (path) => path,
   reachPlace: (path) => path,
+  directory(path) {
+    const fd = openat(AT_FDCWD, path, O.O_PATH | O.O_DIRECTORY);
+    return { fd, has: () => true, [Symbol.dispose]: () => fd[Symbol.dispose]() };
+  },
   [Symbol.dispose]: () => undefined,
 };
 
@@ -58,9 +75,7 @@ export function sourcesOf({ sourceRoots }: SourceRequest): Sources {
   const tops = new Map<string, Fd>();
   const found = new Map<string, Fd>();
   const excepted = new Map<SourceRoot, Exceptions>();
-  const hold = (source: string, isShown = true): Fd => {
-    const known = found.get(source);
-    if (known !== undefined) return known;
+  const find = (source: string, isShown: boolean) => {
     const clean = checkText(source);
     const root = rootOf(source, clean, roots);
     const top = tops.get(root.path) ?? held.use(openRoot(root));
@@ -68,19 +83,39 @@ export function sourcesOf({ sourceRoots }: SourceRequest): Sources {
     const fd = held.use(openSource(top, { source, root: root.path, clean }));
     const exceptions = excepted.get(root) ?? exceptionsFor(root.except ?? []);
     excepted.set(root, exceptions);
-    const place = exceptions.of(fd, isShown);
-    if (place !== undefined) {
-      throw outside(source, `leads into ${place}, or holds it, which is never shown; name a place beside it`);
-    }
-    if (isShown) found.set(source, fd);
+    refuse(source, exceptions.of(fd, isShown));
+    return { fd, exceptions };
+  };
+  const hold = (source: string): Fd => {
+    const fd = found.get(source) ?? find(source, true).fd;
+    found.set(source, fd);
     return fd;
   };
   return {
-    hold: (source) => hold(source),
+    hold,
     reach: (source) => reachBy(hold(source)),
-    reachPlace: (directory) => reachBy(hold(directory, false)),
+    reachPlace: (directory) => reachBy(find(directory, false).fd),
+    directory(directory) {
+      const { fd, exceptions } = find(directory, false);
+      return {
+        fd,
+        has(source, child) {
+          // The longest root holds, which may be the source itself.
+          if (roots.some((root) => root.path === source)) return false;
+          refuse(source, exceptions.ofChild(child));
+          return true;
+        },
+        [Symbol.dispose]: () => undefined,
+      };
+    },
     [Symbol.dispose]: () => held.dispose(),
   };
+}
+
+/** @param place what it has to do with, of the exceptions */
+function refuse(source: string, place: string | undefined): void {
+  if (place === undefined) return;
+  throw outside(source, `leads into ${place}, or holds it, which is never shown; name a place beside it`);
 }
 
 /** Whether it says that a source is out of bounds. */

@@ -8,7 +8,7 @@ import { type DirectorySteps, directorySteps } from './steps/directories.ts';
 import { type FilesystemSteps, filesystemSteps } from './steps/filesystem.ts';
 import { type FuseSteps, fuseSteps } from './steps/fuse.ts';
 import { type ImageSteps, imageStepRows } from './steps/image.ts';
-import { type MapLayerSteps, mapLayerSteps } from './steps/map-layers.ts';
+import { type LayerSteps, layerSteps } from './steps/layers.ts';
 import { type OverlaySteps, overlaySteps } from './steps/overlay.ts';
 import { type RemountSteps, remountSteps } from './steps/remount.ts';
 import type { Rows } from './steps/row.ts';
@@ -24,7 +24,7 @@ interface StepArguments
     FilesystemSteps,
     FuseSteps,
     ImageSteps,
-    MapLayerSteps,
+    LayerSteps,
     OverlaySteps,
     RemountSteps,
     TemporaryLayerSteps,
@@ -39,7 +39,7 @@ export const STEPS: Rows<StepArguments> = {
   ...filesystemSteps,
   ...fuseSteps,
   ...imageStepRows,
-  ...mapLayerSteps,
+  ...layerSteps,
   ...remountSteps,
   ...overlaySteps,
   ...temporaryLayerSteps,

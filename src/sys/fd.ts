@@ -19,6 +19,10 @@ export class Fd implements Disposable {
     return this.#number;
   }
 
+  get isOpen(): boolean {
+    return this.#number !== undefined;
+  }
+
   /** Gives the number up: whoever calls this closes it. */
   release(): FdNumber {
     const number = this.number;

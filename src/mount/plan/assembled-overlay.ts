@@ -3,16 +3,23 @@ import type { Planner } from '../plan.ts';
 import { classicSuperblockFlags } from './classic-flags.ts';
 import { superblockFlags } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
-import { claimSteps, cloneLayers, mappedUpper, readOverlay, writableSteps } from './overlay-options.ts';
+import {
+  claimSteps,
+  layerSlot,
+  mappedUpper,
+  openLayers,
+  readOverlay,
+  writableSteps,
+} from './overlay-options.ts';
 
 /** The layers put under short names where nobody sees them: for kernels that do not take layers by descriptor. */
 export const planAssembled: Planner = ({ source, options }, kernel) => {
   const overlay = readOverlay(options);
   const { layers, upper, rest } = overlay;
-  const slots = layers.map(({ dataOnly }, i) => ({ slot: `layer${i}`, dataOnly }));
+  const slots = layers.map(({ dataOnly }, i) => ({ slot: layerSlot(i), dataOnly }));
   return [
     ...claimSteps(overlay),
-    ...cloneLayers(layers, options.idmap),
+    ...openLayers(layers, { idmap: options.idmap, copied: true }),
     {
       kind: 'assembleOverlay',
       source: source || 'overlay',

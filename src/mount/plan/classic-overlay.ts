@@ -49,7 +49,8 @@ export const planClassicOverlay: Planner = (mount, kernel) => {
 
 function planTemporary(mount: ParsedMount, overlay: OverlayOptions, single: boolean): Step[] {
   const { held, options } = mount;
-  const mapped = options.idmap !== undefined;
+  const { idmap } = options;
+  const mapped = idmap !== undefined;
   const upper = held && overlay.upper !== undefined ? { upper: overlay.upper } : {};
   // In the directory they are called 0, 1, ...
   const named = mapped ? overlay.layers.map((_, i) => ({ slot: `layer${i}` })) : held ? overlay.layers : [];
@@ -58,7 +59,7 @@ function planTemporary(mount: ParsedMount, overlay: OverlayOptions, single: bool
   const told = held ? { ...overlay, upper: undefined } : overlay;
   return [
     ...claimSteps(overlay),
-    ...(mapped ? cloneLayers(overlay.layers, options.idmap) : []),
+    ...(mapped ? cloneLayers(overlay.layers, idmap) : []),
     { kind: 'nameLayers', layers: named, ...upper, empty: single, location: tmpdir(), as: 'temporary' },
     { ...call(mount, told, [...layers, ...empty], 'temporary'), ...upper },
     { kind: 'removeNames', directory: 'temporary' },

@@ -68,12 +68,37 @@ export function writableSteps({ upper, rest }: OverlayOptions): Step[] {
 export const mappedUpper = ({ idmap }: ParsedOptions): { readonly userns?: Slot } =>
   idmap?.upper ? { userns: 'userns' } : {};
 
-/** Copies of the layers in the slots `layer0`, `layer1`, ..., all mapped alike; the root that counts is the top one's. */
-export function cloneLayers(layers: readonly Layer[], idmap: IdmapRequest | undefined): Step[] {
+/** What one layer is called in a plan. */
+export const layerSlot = (i: number): Slot => `layer${i}`;
+
+/**
+ * The layers in their slots, as descriptors. The root that counts, for an ID map, is the top one's.
+ * @param copied in copies of their mounts, mapped or not
+ */
+export function openLayers(
+  layers: readonly Layer[],
+  { idmap, copied = false }: { readonly idmap: IdmapRequest | undefined; readonly copied?: boolean },
+): Step[] {
+  const [top] = layers;
+  const named = layers.map(({ path }, i) => ({ slot: layerSlot(i), path }));
+  const copies = copied ? ({ copied } as const) : {};
+  if (idmap === undefined || top === undefined) return [{ kind: 'openLayers', layers: named, ...copies }];
+  return [
+    ...(idmap.root ? [{ kind: 'openPath', path: top.path, as: TOP } as const] : []),
+    ...usernsSteps(idmap, TOP),
+    { kind: 'openLayers', layers: named, ...copies, userns: 'userns' },
+    ...checkRootSteps(idmap, layerSlot(0)),
+  ];
+}
+
+/** The top layer as it is on disk. */
+const TOP = 'top';
+
+/** The same for names that are to be mounted one by one: a copy of each. */
+export function cloneLayers(layers: readonly Layer[], idmap: IdmapRequest): Step[] {
   return layers.flatMap(({ path }, i): Step[] => {
-    const on = `layer${i}`;
+    const on = layerSlot(i);
     const clone: Step = { kind: 'cloneTree', path, recursive: false, layer: true, as: on };
-    if (idmap === undefined) return [clone];
     const map = { set: 0, clear: 0, recursive: false, propagation: 0, userns: 'userns' } as const;
     const mapped: Step[] = [{ kind: 'setAttributes', on, ...map }];
     if (i > 0) return [clone, ...mapped];

@@ -5,8 +5,8 @@
 //   5.19     put under short names in a private namespace     500, of any length
 //   else     plan/classic-overlay.ts
 //
-//   open(path, O_PATH)...    each layer whose name does not serve; ID-mapped, then the same in a copy of its mount
-//                            (steps/map-layers.ts)
+//   open(path, O_PATH)...    each layer, unless names serve; in a copy of its mount where that is ID-mapped
+//                            (steps/layers.ts)
 //   fsopen(overlay); fsconfig(lowerdir+ = name or fd)...; fsconfig(upperdir = fd, workdir = fd)
 //   fsconfig(CMD_CREATE); fsmount(); mount_setattr(...)
 //
@@ -14,7 +14,6 @@
 // upper layer holds what the mapped users wrote, under their own ids already. One that must not (idmapupper) is mapped too,
 // always in the private namespace: there it gets a name that tells two overlays of one upperdir (steps/claim.ts), which a
 // detached copy of its mount has not; and its thread can be somebody else while it mounts.
-import type { IdmapRequest } from '../idmap-options.ts';
 import type { Layer } from '../layers.ts';
 import type { Planner } from '../plan.ts';
 import type { ConfigValue } from '../steps/filesystem.ts';
@@ -22,11 +21,10 @@ import type { Upper } from '../steps/row.ts';
 import { sameMountMessage } from '../steps/upper.ts';
 import type { Step } from '../steps.ts';
 import { planAssembled } from './assembled-overlay.ts';
-import { checkRootSteps, usernsSteps } from './attributes.ts';
 import { planClassicOverlay } from './classic-overlay.ts';
 import { superblockSteps } from './filesystem.ts';
 import { finishDetached } from './finish.ts';
-import { claimSteps, readOverlay, writableSteps } from './overlay-options.ts';
+import { claimSteps, layerSlot, openLayers, readOverlay, writableSteps } from './overlay-options.ts';
 
 export const planOverlay: Planner = (mount, kernel) => {
   const { source, options } = mount;
@@ -35,15 +33,14 @@ export const planOverlay: Planner = (mount, kernel) => {
     return kernel.has('private-namespace') ? planAssembled(mount, kernel) : planClassicOverlay(mount, kernel);
   }
   const { layers, upper, rest } = overlay;
-  const named = options.idmap === undefined && !mount.held ? layers.filter(fitsString) : [];
+  const byName = options.idmap === undefined && !mount.held && layers.every(fitsString);
   return [
     ...claimSteps(overlay),
-    ...layers.flatMap((layer, i) => (named.includes(layer) ? [] : [openLayer(layer, i)])),
-    ...(options.idmap === undefined ? [] : mapLayers(layers, options.idmap)),
+    ...(byName ? [] : openLayers(layers, options)),
     { kind: 'openFilesystem', type: 'overlay', as: 'context' },
     ...superblockSteps('overlay', source || 'overlay', rest),
     ...layers.map((layer, i) => {
-      const value = named.includes(layer) ? { directory: layer.path } : { fd: `layer${i}` };
+      const value = byName ? { directory: layer.path } : { fd: layerSlot(i) };
       return giveLayer(layer.dataOnly ? 'datadir+' : 'lowerdir+', value);
     }),
     // The kernel refuses a single lowerdir without an upperdir; an empty layer below changes nothing.
@@ -59,23 +56,6 @@ export const planOverlay: Planner = (mount, kernel) => {
 
 /** A value given to fsconfig(2) as a string has at most 255 bytes. */
 const fitsString = ({ path }: Layer): boolean => Buffer.byteLength(path) <= 255;
-
-function openLayer({ path }: Layer, i: number): Step {
-  return { kind: 'openPath', path, as: `layer${i}` };
-}
-
-/** The root that counts is the top layer's. */
-function mapLayers(layers: readonly Layer[], idmap: IdmapRequest): Step[] {
-  return [
-    ...usernsSteps(idmap, 'layer0'),
-    {
-      kind: 'mapLayers',
-      layers: layers.map(({ path }, i) => ({ slot: `layer${i}`, path })),
-      userns: 'userns',
-    },
-    ...checkRootSteps(idmap, 'layer0'),
-  ];
-}
 
 function giveLayer(key: string, value: ConfigValue): Step {
   return { kind: 'configure', context: 'context', key, value };

@@ -1,8 +1,7 @@
 // What the kernel means when it refuses to mount an image. It says little by errno, and what it says in words is in
 // the error already; here is what to do.
 import { type ErrnoName, SyscallError } from '../../sys/errors.ts';
-import { MountError } from '../errors.ts';
-import type { Explanation } from './row.ts';
+import { type Explanation, MountError } from '../errors.ts';
 
 /** How a type is told to leave its journal alone. */
 const WITHOUT_REPLAY: Readonly<Record<string, string>> = {

@@ -2,12 +2,13 @@
 import { Fd } from '../../sys/fd.ts';
 import type { SuperblockFlags } from '../thread/jobs.ts';
 import { onThread } from '../thread/thread.ts';
+import { holderOf } from './layers.ts';
 import type { Rows, Slot, Upper } from './row.ts';
-import { copyOfBoth, mapUpper, numbersOf } from './upper.ts';
+import { copyOfBoth, mapUpper } from './upper.ts';
 import { rootOfNamespace } from './userns.ts';
 
 export interface OverlaySteps {
-  /** In a private mount namespace, where the detached layers get short names: nothing is seen on the host. */
+  /** In a private mount namespace, where the layers get short names: nothing is seen on the host. Each is in a copy of its mount. */
   readonly assembleOverlay: {
     readonly layers: readonly { readonly slot: Slot; readonly dataOnly: boolean }[];
     readonly upper: Upper | undefined;
@@ -39,13 +40,16 @@ export const overlaySteps: Rows<OverlaySteps> = {
       const copy = upper === undefined ? undefined : copyOfBoth(upper, at, held);
       const namespace = userns === undefined ? undefined : at.find(userns);
       if (copy && namespace) mapUpper(copy.tree, namespace);
+      const opened = layers.map(({ slot, dataOnly }) => ({ fd: at.get(slot), dataOnly }));
+      const copies = new Set(opened.map(({ fd }) => holderOf(fd)).filter((holder) => holder !== undefined));
       const mount = onThread('private', 'assembleOverlay', {
         context,
         source,
         superblock,
         data,
-        layers: layers.map(({ slot, dataOnly }) => ({ fd: at.get(slot).number, dataOnly })),
-        upper: copy && numbersOf(copy, held),
+        copies: [...copies, ...(copy ? [copy.tree] : [])].map(({ number }) => number),
+        layers: opened.map(({ fd, dataOnly }) => ({ fd: fd.number, dataOnly })),
+        upper: copy && { upper: copy.upper.number, work: copy.work.number, name: copy.name },
         user: namespace && rootOfNamespace(namespace),
       });
       at.put(as, new Fd(mount));

@@ -3,11 +3,11 @@ import { renderFlags } from '../../sys/bind.ts';
 import { FSPICK, MOUNT_ATTR, MS, STATX, STATX_ATTR_MOUNT_ROOT, STATX_MASK } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { fsconfig, fspick, mount, statx } from '../../sys/syscalls.ts';
-import { MountError } from '../errors.ts';
+import { type Explanation, MountError } from '../errors.ts';
 import { changed, changeFlags, flagsOf } from '../flags.ts';
 import { mountIdOf, mountView } from '../view.ts';
 import { currentFlags } from './classic.ts';
-import type { Explanation, Rows, Slot, Workplace } from './row.ts';
+import type { Rows, Slot, Workplace } from './row.ts';
 
 export interface RemountSteps {
   /** A reference to the top mount at the target. */

@@ -5,7 +5,7 @@
 // gone with its descriptor.
 import type { Fd } from '../../sys/fd.ts';
 import type { UserNamespaces } from '../../userns/cache.ts';
-import type { MountReason } from '../errors.ts';
+import type { Explanation } from '../errors.ts';
 import type { Programs } from '../fuse/programs.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Sources } from '../source.ts';
@@ -54,11 +54,6 @@ export interface StepRow<A> {
   readonly undo?: (args: A, at: Workplace) => void;
   /** What an errno means at this step, where that is known. */
   readonly explain?: (errno: string, args: A) => Explanation | undefined;
-}
-
-export interface Explanation {
-  readonly reason: MountReason;
-  readonly meaning: string;
 }
 
 /** One row for each kind: a missing one does not compile. */

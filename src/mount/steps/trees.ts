@@ -4,11 +4,11 @@ import { AT_FDCWD, MOUNT_ATTR, MOUNT_SETATTR, O, OPEN_TREE, PROPAGATION } from '
 import { type ErrnoName, hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { mountIdOf, mountSetattr, openat, openTree } from '../../sys/syscalls.ts';
-import { invalidMount } from '../errors.ts';
+import { type Explanation, invalidMount } from '../errors.ts';
 import { lockedMeaning, refusedOptions } from '../flags.ts';
 import { isDirectory } from '../target.ts';
 import { type Copied, copyWithBothMaps } from './compose.ts';
-import type { Explanation, Rows, Slot } from './row.ts';
+import type { Rows, Slot } from './row.ts';
 import { mappingOf } from './userns.ts';
 
 export interface TreeSteps {

@@ -8,9 +8,8 @@ import type { Fd } from '../../sys/fd.ts';
 import { openBelow } from '../../sys/open-below.ts';
 import type { Statx } from '../../sys/structs.ts';
 import { mountIdOf, mountSetattr, openat, openTree, statx } from '../../sys/syscalls.ts';
-import { invalidMount, MountError } from '../errors.ts';
+import { explained, invalidMount, MountError } from '../errors.ts';
 import { commonParent } from '../layers.ts';
-import type { OverlayParts } from '../thread/jobs.ts';
 import { upperName } from './claim.ts';
 import type { Upper, Workplace } from './row.ts';
 
@@ -45,16 +44,6 @@ export function copyOfBoth(both: Upper, at: Workplace, held: DisposableStack): C
   return { tree, upper: inCopy(upper, upperPath), work: inCopy(work, workPath), name: nameOf(upper) };
 }
 
-/** For the thread; with /proc, by which a descriptor has a path there. */
-export function numbersOf(
-  { tree, upper, work, name }: CopiedUpper,
-  held: DisposableStack,
-): NonNullable<OverlayParts['upper']> {
-  const flags = OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC | OPEN_TREE.AT_RECURSIVE;
-  const proc = held.use(openTree(AT_FDCWD, '/proc', flags));
-  return { tree: tree.number, upper: upper.number, work: work.number, proc: proc.number, name };
-}
-
 export function mapUpper(tree: Fd, namespace: Fd): void {
   const set = MOUNT_ATTR.MOUNT_ATTR_IDMAP;
   try {
@@ -65,11 +54,7 @@ export function mapUpper(tree: Fd, namespace: Fd): void {
       error.code === 'EINVAL'
         ? 'the filesystem of upperdir cannot be ID-mapped on this kernel; put it on another, or leave out idmapupper'
         : 'upperdir is on an ID-mapped mount already, or its filesystem belongs to another user namespace; use the unmapped one';
-    const { message } = error.explain(meaning);
-    throw new MountError(
-      { reason: 'idmap-unsupported', message, rolledBack: true, errno: error.code },
-      { cause: error },
-    );
+    throw explained(error, { reason: 'idmap-unsupported', meaning }, true);
   }
 }
 

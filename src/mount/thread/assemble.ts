@@ -1,11 +1,10 @@
-// An overlay made inside the private namespace: layers attached under the names 0, 1, 2, ..., so that hundreds fit
-// the page that mount(2) takes, and the finished overlay taken out as a detached mount.
+// An overlay made inside the private namespace, of directories that are known by descriptor: each has a short name below
+// DESCRIPTORS, so that hundreds fit the page that mount(2) takes, and the finished overlay is taken out as a detached mount.
 //
 //   data           way                                   because
 //   <= 255 bytes   fsopen, fsconfig(lowerdir), fsmount   the kernel says in words what it refuses
 //   more           mount(2), open_tree(OPEN_TREE_CLONE)  a string of fsconfig(2) has at most 255 bytes
 import { AT_FDCWD, MOVE_MOUNT, OPEN_TREE, UMOUNT } from '../../sys/constants.ts';
-import { hasErrno } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
 import { asFilesystemUser } from '../../sys/filesystem-user.ts';
 import {
@@ -27,10 +26,13 @@ import type { OverlayParts } from './jobs.ts';
 
 const LONGEST_FSCONFIG_STRING = 255;
 
+/** This process's open descriptors, as links: where the namespace has /proc/self/fd (thread-worker.ts). */
+export const DESCRIPTORS = 'd';
+
 export function assembleOverlay(parts: OverlayParts): number {
-  using attached = new DisposableStack();
-  for (const [i, { fd }] of parts.layers.entries()) attached.use(attach(fd, String(i)));
-  if (parts.upper) attached.use(nameUpper(parts.upper));
+  using prepared = new DisposableStack();
+  for (const [i, copy] of parts.copies.entries()) prepared.use(attach(copy, String(i)));
+  if (parts.upper) prepared.use(nameUpper(parts.upper));
   const options = [...layerOptions(parts), ...parts.data];
   const short = options.every((option) => Buffer.byteLength(option) <= LONGEST_FSCONFIG_STRING);
   using _user = parts.user && asFilesystemUser(parts.user);
@@ -39,31 +41,24 @@ export function assembleOverlay(parts: OverlayParts): number {
   return byMount(source, superblock.flags, options);
 }
 
+const nameOf = (fd: number): string => `${DESCRIPTORS}/${fd}`;
+
 function layerOptions({ layers, upper }: OverlayParts): string[] {
-  const lowerdir = layers.map(({ dataOnly }, i) => `${i === 0 ? '' : dataOnly ? '::' : ':'}${i}`).join('');
+  const lowerdir = layers
+    .map(({ fd, dataOnly }, i) => `${i === 0 ? '' : dataOnly ? '::' : ':'}${nameOf(fd)}`)
+    .join('');
   if (upper === undefined) {
     if (layers.length > 1) return [`lowerdir=${lowerdir}`];
     makeDirectory(EMPTY_LAYER);
     return [`lowerdir=${lowerdir}:${EMPTY_LAYER}`];
   }
-  return [`lowerdir=${lowerdir}`, `upperdir=${upper.name}`, `workdir=${WORK}`];
+  return [`lowerdir=${lowerdir}`, `upperdir=${upper.name}`, `workdir=${nameOf(upper.work)}`];
 }
 
-const [PROC, TREE, WORK] = ['proc', 'upper', 'work'];
-
-/** Short names for both directories: links to their descriptors, so that no name on the way to them counts. */
-function nameUpper({ tree, proc, name, upper, work }: NonNullable<OverlayParts['upper']>): Disposable {
-  using named = new DisposableStack();
-  named.use(attach(proc, PROC));
-  named.use(attach(tree, TREE));
-  for (const [link, fd] of [
-    [name, upper],
-    [WORK, work],
-  ] as const) {
-    symlinkat(`${PROC}/self/fd/${fd}`, AT_FDCWD, link);
-    named.defer(() => unlinkat(AT_FDCWD, link, 0));
-  }
-  return named.move();
+/** Its name tells others whose it is. */
+function nameUpper({ name, upper }: NonNullable<OverlayParts['upper']>): Disposable {
+  symlinkat(nameOf(upper), AT_FDCWD, name);
+  return { [Symbol.dispose]: () => unlinkat(AT_FDCWD, name, 0) };
 }
 
 /** Attaches a detached mount; taken away again when the overlay, which has copies of its own, stands. */
@@ -79,12 +74,13 @@ function attach(number: number, name: string): Disposable {
   return { [Symbol.dispose]: () => umount2(name, UMOUNT.MNT_DETACH) };
 }
 
+/** Those that the namespace has; they are kept. */
+const made = new Set<string>();
+
 function makeDirectory(name: string): void {
-  try {
-    mkdirat(AT_FDCWD, name, 0o700);
-  } catch (error) {
-    if (!hasErrno(error, 'EEXIST')) throw error;
-  }
+  if (made.has(name)) return;
+  mkdirat(AT_FDCWD, name, 0o700);
+  made.add(name);
 }
 
 function byContext(source: string, options: readonly string[]): number {

@@ -15,7 +15,7 @@ export interface Jobs {
     };
     readonly result: null;
   };
-  /** An overlay of detached mounts, as a detached mount: its descriptor. Closes none of those it was given. */
+  /** An overlay of directories in detached mounts, as a detached mount: its descriptor. Closes none of those it was given. */
   readonly assembleOverlay: { readonly args: OverlayParts; readonly result: number };
   /** Makes a file in this directory, and lets it go. */
   readonly tryWriting: {
@@ -42,15 +42,13 @@ export interface OverlayParts {
   readonly superblock: SuperblockFlags;
   /** Options of the overlay, without layers, each `key` or `key=value`. */
   readonly data: readonly string[];
+  /** Detached mounts that the layers and both directories of `upper` lie in: they must be attached here. */
+  readonly copies: readonly number[];
   readonly layers: readonly { readonly fd: number; readonly dataOnly: boolean }[];
   readonly upper:
     | {
-        /** The mount of both directories, which must be attached here, and they themselves below it. */
-        readonly tree: number;
         readonly upper: number;
         readonly work: number;
-        /** A copy of /proc, for a directory that is known by its descriptor has a path in /proc/self/fd only. */
-        readonly proc: number;
         /** What the upperdir is called: the options of the overlay show it (steps/claim.ts). */
         readonly name: string;
       }

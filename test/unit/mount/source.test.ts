@@ -62,6 +62,9 @@ describe('the source of a filesystem', () => {
     },
     reach: (path) => path,
     reachPlace: (path) => path,
+    directory(path) {
+      throw new Error(`looked into ${path}`);
+    },
     [Symbol.dispose]: () => undefined,
   };
   const isName = (type: string, source: string): boolean => {
