@@ -50,8 +50,12 @@ export function apply(
       slots.set(slot, { fd, owner });
     },
     replace(slot, fd) {
+      workplace.drop(slot);
+      workplace.put(slot, fd);
+    },
+    drop(slot) {
       slots.get(slot)?.owner[Symbol.dispose]();
-      slots.set(slot, { fd, owner: fd });
+      slots.delete(slot);
     },
     insert: (more) => rest.unshift(...more),
   };

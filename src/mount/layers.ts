@@ -12,28 +12,39 @@ export interface Layer {
 /** @param field the name of the option or key, for messages */
 export function parseLowerdir(text: string, field: string): Layer[] {
   const layers: Layer[] = [];
-  let layer = '';
   let dataOnly = false;
+  /** Behind the colon of a `::`. */
+  let doubled = false;
   const wrong = (why: string) => invalidMount(`${field} ${JSON.stringify(text)}: ${why}`);
-  const finish = () => {
-    if (layer === '') throw wrong('an empty path; separate layers by one colon');
-    layers.push({ path: layer, dataOnly });
-    layer = '';
-  };
+  for (const [i, part] of splitAtColons(text).entries()) {
+    if (part === '') {
+      if (i === 0 || doubled) throw wrong('an empty path; separate layers by one colon');
+      [dataOnly, doubled] = [true, true];
+      continue;
+    }
+    if (dataOnly && !doubled)
+      throw wrong('a layer cannot follow data-only layers; separate those by two colons');
+    layers.push({ path: part, dataOnly });
+    doubled = false;
+  }
+  if (doubled) throw wrong('an empty path; separate layers by one colon');
+  return layers;
+}
+
+/** Without the backslashes, behind which a colon is plain. */
+function splitAtColons(text: string): string[] {
+  if (!text.includes('\\')) return text.split(':');
+  const parts: string[] = [];
+  let part = '';
   for (let i = 0; i < text.length; i++) {
     const char = text.charAt(i);
-    if (char === '\\' && i + 1 < text.length) layer += text.charAt(++i);
+    if (char === '\\' && i + 1 < text.length) part += text.charAt(++i);
     else if (char === ':') {
-      finish();
-      if (text.charAt(i + 1) === ':') {
-        dataOnly = true;
-        i++;
-      } else if (dataOnly)
-        throw wrong('a layer cannot follow data-only layers; separate those by two colons');
-    } else layer += char;
+      parts.push(part);
+      part = '';
+    } else part += char;
   }
-  finish();
-  return layers;
+  return [...parts, part];
 }
 
 /** One path as parseLowerdir reads it back. */

@@ -51,10 +51,10 @@ export interface SourceDirectory extends Disposable {
   readonly fd: Fd;
   /**
    * Whether a directory that was found in it, on the same mount, by its name and not through a link, may be taken for what
-   * this path leads to, its own and that name.
+   * this path leads to, its own and that name. Absent where the kernel resolves names.
    * @throws MountError (source-outside-roots) for one that is never shown
    */
-  has(path: string, found: Statx): boolean;
+  readonly has?: (path: string, found: Statx) => boolean;
 }
 
 export const ANYWHERE: Sources = {
@@ -63,7 +63,7 @@ export const ANYWHERE: Sources = {
   reachPlace: (path) => path,
   directory(path) {
     const fd = openat(AT_FDCWD, path, O.O_PATH | O.O_DIRECTORY);
-    return { fd, has: () => true, [Symbol.dispose]: () => fd[Symbol.dispose]() };
+    return { fd, [Symbol.dispose]: () => fd[Symbol.dispose]() };
   },
   [Symbol.dispose]: () => undefined,
 };

@@ -54,8 +54,8 @@ export const planOverlay: Planner = (mount, kernel) => {
   ];
 };
 
-/** A value given to fsconfig(2) as a string has at most 255 bytes. */
-const fitsString = ({ path }: Layer): boolean => Buffer.byteLength(path) <= 255;
+/** A value given to fsconfig(2) as a string has at most 255 bytes; a character at most three for each of its units. */
+const fitsString = ({ path }: Layer): boolean => path.length <= 85 || Buffer.byteLength(path) <= 255;
 
 function giveLayer(key: string, value: ConfigValue): Step {
   return { kind: 'configure', context: 'context', key, value };

@@ -80,10 +80,7 @@ function openSiblings(
   const prefix = directory === '/' ? 1 : directory.length + 1;
   const found = new Set<NamedLayer>();
   for (const layer of together) {
-    const fd = openSibling({ parent, mountId, tree }, layer.path, layer.path.slice(prefix));
-    if (fd === undefined) continue;
-    put(layer.slot, fd, tree, at);
-    found.add(layer);
+    if (putSibling({ parent, mountId, tree }, layer, layer.path.slice(prefix), at)) found.add(layer);
   }
   return layers.filter((layer) => !found.has(layer));
 }
@@ -113,21 +110,27 @@ interface Siblings {
   readonly tree: Fd | undefined;
 }
 
-/** Undefined for a link, for what something is mounted on, and where none is found at all. */
-function openSibling({ parent, mountId, tree }: Siblings, layer: string, name: string): Fd | undefined {
+/** False for a link, for what something is mounted on, and where none is found at all. */
+function putSibling(
+  { parent, mountId, tree }: Siblings,
+  { slot, path: layer }: NamedLayer,
+  name: string,
+  at: Workplace,
+): boolean {
   try {
     const seen = tree && whatIs(parent.fd, name);
-    using opened = new DisposableStack();
-    const fd = opened.use(openPathAt(tree ?? parent.fd, name, O.O_DIRECTORY | O.O_NOFOLLOW));
+    if (seen && !(isDirectory(seen) && seen.mountId === mountId)) return false;
+    const fd = openPathAt(tree ?? parent.fd, name, O.O_DIRECTORY | O.O_NOFOLLOW);
+    put(slot, fd, tree, at);
+    if (parent.has === undefined) return true;
     const found = whatIs(fd);
-    if ((seen ?? found).mountId !== mountId || (seen && !isSame(seen, found))) return undefined;
-    if (!parent.has(layer, found)) return undefined;
-    opened.move();
-    return fd;
+    const isIt = seen ? isSame(seen, found) : found.mountId === mountId;
+    if (isIt && parent.has(layer, found)) return true;
   } catch (error) {
-    if (error instanceof SyscallError) return undefined;
-    throw error;
+    if (!(error instanceof SyscallError)) throw error;
   }
+  at.drop(slot);
+  return false;
 }
 
 function openOthers(layers: readonly NamedLayer[], copy: Copy | undefined, at: Workplace): void {

@@ -43,6 +43,8 @@ export interface Workplace {
   put(slot: Slot, fd: Fd, owner?: Disposable): void;
   /** Puts another into a filled slot, and closes what was there. */
   replace(slot: Slot, fd: Fd): void;
+  /** Closes what is in a slot, if anything, which can be filled again. */
+  drop(slot: Slot): void;
   /** Steps to be carried out next, before the rest of the plan: for what depends on what a step finds. */
   insert(steps: readonly Step[]): void;
 }

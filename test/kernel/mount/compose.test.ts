@@ -34,6 +34,18 @@ describeEngines('an ID map on a mapped source', (bench) => {
     for (const name of ['merged', 'mapped']) await bench.unmount(place.at(name));
   });
 
+  it('is composed for lowerdirs side by side on a mapped mount', async () => {
+    using place = mountPlace();
+    writeFiles(place.path, { 'source/a/zero': '', 'source/b/one': { uid: 1, gid: 1 } });
+    await bench.mount({ type: 'bind', source: place.at('source'), options: FIRST }, place.at('mapped'));
+    const lowerdir = `lowerdir=${place.at('mapped/a')}:${place.at('mapped/b')}`;
+    const mount = { type: 'overlay', source: 'overlay', options: [lowerdir, ...SECOND] };
+    await bench.mount(mount, place.at('merged'));
+    expect(ownerOf(place.at('merged/zero'))).to.equal('5000:6000');
+    expect(ownerOf(place.at('merged/one'))).to.equal('5001:6001');
+    for (const name of ['merged', 'mapped']) await bench.unmount(place.at(name));
+  });
+
   it('is refused where it maps nothing that the source shows', async () => {
     using place = mountPlace();
     writeFiles(place.path, { 'source/zero': '' });

@@ -11,12 +11,13 @@ import type { Mount } from '../../../src/mount/mount.ts';
 import {
   mountCommand,
   mountPlace,
+  ownerOf,
   type TemporaryDirectory,
   unmountCommand,
   writeFiles,
 } from '../../support/fixtures.ts';
 import { expectNoLoops, makeTinyImage } from '../../support/images.ts';
-import { type Bench, describeEngines, mountsIn } from './engines.ts';
+import { type Bench, describeEngines, mountsIn, SHIFT_UP } from './engines.ts';
 
 const TRIES = Number(process.env.ATTACK_TRIES ?? 0);
 const SHORT_MS = 1_500;
@@ -54,6 +55,20 @@ const VICTIMS: Readonly<Record<string, Victim>> = {
     mount: (place) => overlay(`lowerdir=${place.at('root/link')}:${place.at('root/w/upper')}`),
     look: (_, target) => expect(readFileSync(`${target}/file`, 'utf8')).to.equal('root'),
   },
+  'layers side by side': {
+    every: 1,
+    mount: (place) => overlay(`lowerdir=${besides(place).join(':')}`),
+    look: (_, target) => expect(readFileSync(`${target}/whose`, 'utf8')).to.equal('root'),
+  },
+  'mapped layers side by side': {
+    every: 1,
+    mount: (place) => overlay(`lowerdir=${besides(place).join(':')}`, ...SHIFT_UP),
+    look(_, target) {
+      expect(readFileSync(`${target}/whose`, 'utf8')).to.equal('root');
+      expect(readFileSync(`${target}/file`, 'utf8')).to.equal('root');
+      expect(['whose', 'file'].map((name) => ownerOf(`${target}/${name}`))).to.deep.equal([MAPPED, MAPPED]);
+    },
+  },
   'an upper layer': {
     every: 4,
     mount: (place) =>
@@ -74,12 +89,24 @@ const VICTIMS: Readonly<Record<string, Victim>> = {
   },
 };
 
+/** In one directory: two that are exchanged, and one that is not. */
+const besides = (place: TemporaryDirectory): string[] =>
+  ['w', 'link', 'other'].map((name) => place.at('root', name));
+
+const MAPPED = '100000:100000';
+
 const REFUSALS: readonly MountReason[] = ['source-outside-roots', 'source-not-found'];
 
 function attacked(context: Mocha.Context): TemporaryDirectory {
   const place = mountPlace();
   for (const tree of ['root', 'outside']) {
-    writeFiles(place.at(tree), { 'dir/file': tree, 'other/': '', 'w/upper/': '', 'w/work/': '' });
+    writeFiles(place.at(tree), {
+      'dir/file': tree,
+      'other/': '',
+      'w/upper/': '',
+      'w/work/': '',
+      'w/whose': tree,
+    });
   }
   makeTinyImage(context, place.at('root/.image'));
   makeTinyImage(context, place.at('outside/image'));

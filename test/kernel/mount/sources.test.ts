@@ -527,6 +527,29 @@ describeEngines('a root that must be a mount point', (bench) => {
   });
 });
 
+describeEngines('a root in a root', (bench) => {
+  it('is its own as a layer beside others too: it must be a mount point, and has exceptions', async () => {
+    using place = twoTrees();
+    const wide = { path: place.at('root') };
+    const disk = { path: place.at('root/other'), requireMountpoint: true };
+    const layers = ['root/dir', 'root/other', 'root/w'].map((name) => place.at(name));
+    for (const [, ids] of IDS) {
+      const mount = overlay(`lowerdir=${layers.join(':')}`, ...ids);
+      await failureOf(mountFrom(bench, place, mount, { sourceRoots: [wide, disk] }), {
+        reason: 'source-not-mounted',
+        rolledBack: true,
+      });
+      const kept = { path: place.at('root/other'), except: [place.at('root/other')] };
+      await failureOf(mountFrom(bench, place, mount, { sourceRoots: [wide, kept] }), {
+        reason: 'source-outside-roots',
+        rolledBack: true,
+      });
+      await mountFrom(bench, place, mount, { sourceRoots: [wide] });
+      await unmountFrom(bench, place);
+    }
+  });
+});
+
 describeEngines('a place that is excepted from a root', (bench) => {
   const refused = { reason: 'source-outside-roots', rolledBack: true } as const;
 
@@ -544,8 +567,14 @@ describeEngines('a place that is excepted from a root', (bench) => {
           refused,
         );
         expect(error.message).to.contain(`leads into ${except}, or holds it, which is never shown`);
-        const layer = overlay(`lowerdir=${place.at('root/dir')}:${place.at('root', name)}`);
-        await failureOf(mountFrom(bench, place, layer, { sourceRoots }), refused);
+        for (const [, ids] of IDS) {
+          // Beside others, and by itself.
+          const beside = ['root/dir', 'root/other', 'root/w'].map((other) => place.at(other));
+          for (const layers of [[...beside, place.at('root', name)], [place.at('root', name)]]) {
+            const layer = overlay(`lowerdir=${layers.join(':')}`, ...ids);
+            await failureOf(mountFrom(bench, place, layer, { sourceRoots }), refused);
+          }
+        }
       }
       for (const name of ['dir', 'beside', 'beside/kept']) {
         await mountFrom(bench, place, bind(place.at('root', name)), { sourceRoots });
