@@ -27,6 +27,7 @@ const MASKED_FILES = [
   'grow',
   'inspect',
   'layer',
+  'layers',
   'lookup',
   'mapped-upper',
   'mkdir',
