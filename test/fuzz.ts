@@ -8,7 +8,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type Job, runJobs } from './support/jobs.ts';
-import { accountOf, tell } from './support/report.ts';
+import { accountOf } from './support/report.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 // What is tried so often takes its time; a hang is ended by jobs.ts.
@@ -51,4 +51,3 @@ for (let round = 1; tried < wanted; round++) {
   if (report.cases === 0) throw new Error('no case was tried: nothing here uses fast-check');
   seed = (seed + 1) % LARGEST_SEED;
 }
-tell(`${tried} cases, the last round with FUZZ_SEED=${seed - 1}`);

@@ -136,7 +136,7 @@ describe('damaged requests to fuse-host', () => {
         for (const [i, answer] of answers.entries()) expectForeseen(sent[i], answer);
         for (const [i, each] of sent.entries()) if (isStarted(each, answers[i])) await takeBack(each);
       }),
-      { numRuns: cases(16) },
+      { numRuns: cases(10) },
     );
     await expectUnharmed();
   });
