@@ -7,6 +7,7 @@
 //                 at is what is mounted, however directories change meanwhile
 //   absent        the kernel resolves names as for any program
 import path from 'node:path';
+import { closeAll } from '../sys/close-all.ts';
 import { AT_FDCWD, O, RESOLVE, STATX, STATX_ATTR_MOUNT_ROOT, STATX_MASK } from '../sys/constants.ts';
 import { type ErrnoName, hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
@@ -71,16 +72,20 @@ export const ANYWHERE: Sources = {
 export function sourcesOf({ sourceRoots }: SourceRequest): Sources {
   if (sourceRoots === undefined) return ANYWHERE;
   const roots = sourceRoots.map((root) => ({ ...root, path: path.posix.resolve(root.path) }));
-  const held = new DisposableStack();
+  const held: Fd[] = [];
+  const keep = (fd: Fd): Fd => {
+    held.push(fd);
+    return fd;
+  };
   const tops = new Map<string, Fd>();
   const found = new Map<string, Fd>();
   const excepted = new Map<SourceRoot, Exceptions>();
   const find = (source: string, isShown: boolean) => {
     const clean = checkText(source);
     const root = rootOf(source, clean, roots);
-    const top = tops.get(root.path) ?? held.use(openRoot(root));
+    const top = tops.get(root.path) ?? keep(openRoot(root));
     tops.set(root.path, top);
-    const fd = held.use(openSource(top, { source, root: root.path, clean }));
+    const fd = keep(openSource(top, { source, root: root.path, clean }));
     const exceptions = excepted.get(root) ?? exceptionsFor(root.except ?? []);
     excepted.set(root, exceptions);
     refuse(source, exceptions.of(fd, isShown));
@@ -108,7 +113,7 @@ export function sourcesOf({ sourceRoots }: SourceRequest): Sources {
         [Symbol.dispose]: () => undefined,
       };
     },
-    [Symbol.dispose]: () => held.dispose(),
+    [Symbol.dispose]: () => closeAll(held),
   };
 }
 

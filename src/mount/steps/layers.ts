@@ -58,7 +58,7 @@ export const layerSteps: Rows<LayerSteps> = {
   },
 };
 
-/** The copy that a layer was opened in, which must be attached for some kernels to take the layer. */
+/** The copy that a layer was opened in, of those that were to be copied: some kernels take it when that is attached. */
 const holders = new WeakMap<Fd, Fd>();
 export const holderOf = (layer: Fd): Fd | undefined => holders.get(layer);
 

@@ -585,6 +585,20 @@ describeEngines('a place that is excepted from a root', (bench) => {
     unmountCommand(place.at('root/bound'));
   });
 
+  it('is not shown where another lies in it, beside that', async () => {
+    using place = twoTrees();
+    writeFiles(place.at('root'), { 'kept/pods/': '', 'kept/beside/': '' });
+    const both = [place.at('root/kept/pods'), place.at('root/kept')];
+    for (const except of [both, both.toReversed()]) {
+      const sourceRoots = [{ path: place.at('root'), except }];
+      for (const name of ['kept', 'kept/beside', 'kept/pods']) {
+        await failureOf(mountFrom(bench, place, bind(place.at('root', name)), { sourceRoots }), refused);
+      }
+      await mountFrom(bench, place, bind(place.at('root/dir')), { sourceRoots });
+      await unmountFrom(bench, place);
+    }
+  });
+
   it('has no file that is shown: bound, or an image', async function () {
     using place = twoTrees();
     makeTinyImage(this, place.at('root/dir/image'));
