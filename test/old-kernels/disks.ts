@@ -4,7 +4,8 @@
 //                   for the list of packages that there is now, and kept in .tools/old-kernels: remove it to have newer ones
 //   checkout        this checkout as it is, with its node_modules and the Go programs of the tests; made for each run
 //
-// Disks are images of ext4, which Debian's kernels can read without any module, as they can NVMe; so there is no initrd.
+// Disks are images of ext4. Debian's kernels can read that and NVMe without any module, which is what the root is; so there
+// is no initrd.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {

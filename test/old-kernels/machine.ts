@@ -66,11 +66,8 @@ export async function runMachine(
     ...by(accelerator),
     ...boot(kernel, `root=/dev/nvme0n1 rw init=/machine-init checkout=${checkoutPath}`),
     ...['-smp', String(processors), '-m', memory],
-    ...['-device', 'nvme,id=disks,serial=1'],
-    ...[root, checkout].flatMap((file, i) => [
-      ...['-drive', `file=${file},format=raw,if=none,id=disk${i},snapshot=on`],
-      ...['-device', `nvme-ns,bus=disks,drive=disk${i},nsid=${i + 1}`],
-    ]),
+    ...drive('root', root, 'nvme,serial=1'),
+    ...drive('checkout', checkout, 'virtio-blk-pci'),
     ...['-serial', `file:${console}`, '-chardev', 'stdio,id=job,signal=off', '-serial', 'chardev:job'],
     ...['-serial', `file:${status}`],
   ];
@@ -95,6 +92,16 @@ export async function runMachine(
       : `it took longer than ${limitMs / 60_000} minutes`
     : 'the machine went down before the job had ended';
   return { ended: false, why, console: textOf(console) };
+}
+
+/** Each of a kind of its own: two of one kind get their names in the order in which the kernel comes across them. */
+function drive(id: string, file: string, device: string): string[] {
+  return [
+    '-drive',
+    `file=${file},format=raw,if=none,id=${id},snapshot=on`,
+    '-device',
+    `${device},drive=${id}`,
+  ];
 }
 
 function by(accelerator: Accelerator): string[] {
