@@ -62,7 +62,7 @@ clean: ## Remove what was installed and built
 .PHONY: test-kernel
 test-kernel: deps ## KERNEL=6.1 or 6.12: the root suite on that kernel in qemu; FILES=, LIMIT= and more: test/old-kernels/run.ts (root)
 	KERNEL='$(KERNEL)' FILES='$(FILES)' COMMAND='$(COMMAND)' PROCESSORS='$(PROCESSORS)' MEMORY='$(MEMORY)' LIMIT='$(LIMIT)' \
-	  ACCELERATOR='$(ACCELERATOR)' npm run --silent test:old-kernel
+	  FILE_LIMIT='$(FILE_LIMIT)' ACCELERATOR='$(ACCELERATOR)' npm run --silent test:old-kernel
 
 ##@ A real node
 .PHONY: cluster

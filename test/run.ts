@@ -5,12 +5,13 @@
 //   root     those of kernel/ and e2e/, or of TEST_FILES           `make test-kernel`, on an older kernel
 //   masked   the engine's files, as on kernels that lack a call    `npm run test:enosys`
 //
-// Every failure is told again at the end, and the last line is the account of all jobs. For one file there is mocha.
+// Every failure is told again at the end, and every reason to skip with how often; the last line is the account of all
+// jobs. For one file there is mocha.
 import { globSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type Job, runJobs } from './support/jobs.ts';
-import { accountOf } from './support/report.ts';
+import { summaryOf } from './support/report.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const MOCHA = [process.execPath, join(ROOT, 'node_modules/mocha/bin/mocha.js'), '--reporter', 'dot'];
@@ -56,8 +57,9 @@ function suite(): Job[] {
 function root(): Job[] {
   const globs = (process.env.TEST_FILES || 'test/kernel/**/*.test.ts test/e2e/**/*.test.ts').split(' ');
   return jobsOf('root', globs, 1).map(({ title, command }) => ({
-    ...{ title, command },
-    beginning: command.slice(MOCHA.length).join(' '),
+    title: `${title}: ${command.slice(MOCHA.length).join(' ')}`,
+    command,
+    told: true,
   }));
 }
 
@@ -92,6 +94,5 @@ const report = await runJobs(
   asked.flatMap((jobs) => jobs()),
   availableParallelism(),
 );
-for (const failure of report.failures) console.log(`\nfailed: ${failure}`);
-console.log(`\n${accountOf(report)}`);
+console.log(`\n${summaryOf(report)}`);
 if (report.failed > 0) process.exitCode = 1;

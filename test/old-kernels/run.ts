@@ -6,6 +6,7 @@
 //   PROCESSORS    of the machine (default 2)
 //   MEMORY        of the machine (default 3G)
 //   LIMIT         minutes that it may take (default 90)
+//   FILE_LIMIT    minutes that one file may take, before it is given up as one that hangs (default 20)
 //   ACCELERATOR   kvm or emulation (default: kvm where it works)
 //
 // The exit status is that of the tests. Nothing is left but what is kept in .tools/old-kernels (disks.ts).
@@ -30,6 +31,8 @@ const { env } = process;
 const kernel = KERNEL_NAMES.find((name) => name === env.KERNEL) ?? usage('KERNEL', KERNEL_NAMES.join(' or '));
 const limit = Number(env.LIMIT || 90);
 if (!(limit > 0)) usage('LIMIT', 'a number of minutes');
+const fileLimit = Number(env.FILE_LIMIT || 20);
+if (!(fileLimit > 0)) usage('FILE_LIMIT', 'a number of minutes');
 if (process.getuid?.() !== 0) usage('the user', 'root: the disks have files of other owners');
 
 execFileSync(join(CHECKOUT, 'scripts/install-tools'), PACKAGES, { stdio: 'inherit' });
@@ -68,6 +71,7 @@ function jobOf(by: Accelerator): string {
   const variables = {
     CI: env.CI || (hasTool('go') ? 'true' : undefined),
     TEST_FILES: env.FILES,
+    TEST_JOB_MINUTES: String(fileLimit),
     TEST_TIME_SCALE: String(TIME_SCALE[by]),
   };
   const exports_ = Object.entries(variables).flatMap(([name, value]) =>

@@ -11,7 +11,7 @@ import { isolate, removeOwnDirectory } from './isolation.ts';
 import { descendants, newSince, type Snapshot, takeSnapshot } from './leaks.ts';
 import { skipped } from './need.ts';
 import { isOnHost } from './on-host.ts';
-import { accountOf, takeReportFile, tried, writeReport } from './report.ts';
+import { accountOf, takeReportFile, tried, writeBegun, writeReport } from './report.ts';
 import { scaled, scaleTimeouts } from './time-scale.ts';
 
 isolate();
@@ -78,8 +78,14 @@ const nameOf = ({ file, title }: Mocha.Suite): string =>
 const reportFile = takeReportFile();
 const pending: string[] = [];
 const failures: string[] = [];
+const NO_REASON = 'no reason given';
 
 export function mochaGlobalSetup(this: Mocha.Runner): void {
+  for (const kind of ['test', 'hook'] as const) {
+    this.on(kind, (one: Mocha.Runnable) => {
+      if (reportFile !== undefined) writeBegun(reportFile, one.fullTitle());
+    });
+  }
   this.on('pending', (test) => pending.push(test.fullTitle()));
   this.on('fail', (test, error) => failures.push(`${test.fullTitle()}: ${textOf(error)}`));
 }
@@ -93,11 +99,18 @@ function textOf(error: unknown): string {
 /** After the reporter's last word. */
 export function mochaGlobalTeardown(this: Mocha.Runner): void {
   const { passes: passed = 0, failures: failed = 0 } = this.stats ?? {};
-  const report = { passed, failed, skipped: pending.length, cases: tried.cases, failures };
-  const unexplained = pending.filter((title) => !skipped.some((skip) => title.startsWith(skip.title)));
+  const reasons: Record<string, number> = {};
+  const unexplained: string[] = [];
+  for (const title of pending) {
+    const skip = skipped.find((one) => title.startsWith(one.title));
+    if (skip === undefined) unexplained.push(title);
+    const reason = skip?.reason ?? NO_REASON;
+    reasons[reason] = (reasons[reason] ?? 0) + 1;
+  }
+  const report = { passed, failed, skipped: pending.length, cases: tried.cases, failures, reasons };
   const lines = [
     ...skipped.map(({ title, reason }) => `skipped: ${title}: ${reason}`),
-    ...unexplained.map((title) => `skipped: ${title}: no reason given`),
+    ...unexplained.map((title) => `skipped: ${title}: ${NO_REASON}`),
     accountOf(report),
   ];
   writeSync(1, `${lines.join('\n')}\n`);

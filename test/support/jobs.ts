@@ -4,19 +4,19 @@ import { type StdioOptions, spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { environmentFor, type Report, readReport } from './report.ts';
-import { scaled } from './time-scale.ts';
+import { environmentFor, NOTHING, type Report, readBegun, readReport, sumOf } from './report.ts';
 
 export interface Job {
   readonly title: string;
   /** A program and its arguments, which end in a run of mocha with hooks.ts. */
   readonly command: readonly string[];
-  /** Told when the job begins: for whoever watches one that lasts minutes. */
-  readonly beginning?: string;
+  /** Whether its beginning is told: for whoever watches one that lasts minutes. */
+  readonly told?: boolean;
 }
 
-/** Whoever waits for the tests wants to know which of them does not end. */
-const LONGEST_MS = scaled(30 * 60_000);
+/** Whoever waits for the tests wants to know which of them does not end. TEST_JOB_MINUTES makes it another time. */
+const LONGEST_MS = Number(process.env.TEST_JOB_MINUTES || 30) * 60_000;
+if (!(LONGEST_MS > 0)) throw new Error('TEST_JOB_MINUTES must be a number above 0');
 
 /** @returns the sum of the reports; a job that gave none, or ended badly without a failure in it, counts as a failure */
 export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Report> {
@@ -34,20 +34,23 @@ export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Rep
   } finally {
     rmSync(directory, { recursive: true });
   }
-  return reports.reduce(sum, { passed: 0, failed: 0, skipped: 0, cases: 0, failures: [] });
+  return reports.reduce(sumOf, NOTHING);
 }
 
-async function run({ title, command, beginning }: Job, place: string): Promise<Report> {
+async function run({ title, command, told }: Job, place: string): Promise<Report> {
   const started = performance.now();
-  if (beginning !== undefined) process.stdout.write(`\n-- ${title} begins: ${beginning}\n`);
+  if (told) process.stdout.write(`\n-- ${title} begins\n`);
   const outcome = await outcomeOf(command, place);
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   process.stdout.write(`\n== ${title} (${seconds} s)\n${readFileSync(outputOf(place), 'utf8')}`);
   const report = readReport(reportOf(place));
   if (report !== undefined && (outcome === 0 || report.failed > 0)) return named(report, title);
-  const why = report === undefined ? `ended with ${outcome}, without a report` : `ended with ${outcome}`;
-  const { passed, skipped, cases } = report ?? { passed: 0, skipped: 0, cases: 0 };
-  return { passed, skipped, cases, failed: 1, failures: [`${title}: ${why}`] };
+  if (report !== undefined) {
+    return { ...report, failed: 1, failures: [`${title}: ended with ${outcome}`] };
+  }
+  const at = readBegun(reportOf(place)) ?? 'what comes before the first test';
+  const why = `ended with ${outcome} after ${seconds} s, without a report, in: ${at}`;
+  return { ...NOTHING, failed: 1, failures: [`${title}: ${why}`] };
 }
 
 const outputOf = (place: string): string => `${place}.output`;
@@ -72,12 +75,4 @@ function outcomeOf([program = '', ...args]: readonly string[], place: string): P
 const named = (report: Report, title: string): Report => ({
   ...report,
   failures: report.failures.map((failure) => `${title}: ${failure}`),
-});
-
-const sum = (a: Report, b: Report): Report => ({
-  passed: a.passed + b.passed,
-  failed: a.failed + b.failed,
-  skipped: a.skipped + b.skipped,
-  cases: a.cases + b.cases,
-  failures: [...a.failures, ...b.failures],
 });

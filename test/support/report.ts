@@ -10,6 +10,23 @@ export interface Report {
   readonly cases: number;
   /** What failed, and why, a paragraph each. */
   readonly failures: readonly string[];
+  /** Why tests were skipped, and how many for that. */
+  readonly reasons: Readonly<Record<string, number>>;
+}
+
+export const NOTHING: Report = { passed: 0, failed: 0, skipped: 0, cases: 0, failures: [], reasons: {} };
+
+export function sumOf(a: Report, b: Report): Report {
+  const reasons = { ...a.reasons };
+  for (const [reason, count] of Object.entries(b.reasons)) reasons[reason] = (reasons[reason] ?? 0) + count;
+  return {
+    passed: a.passed + b.passed,
+    failed: a.failed + b.failed,
+    skipped: a.skipped + b.skipped,
+    cases: a.cases + b.cases,
+    failures: [...a.failures, ...b.failures],
+    reasons,
+  };
 }
 
 /** What cases.ts counts: it is loaded after this process has begun for good. */
@@ -32,8 +49,18 @@ export function writeReport(file: string, report: Report): void {
 
 /** Undefined when the run did not come to its end. */
 export function readReport(file: string): Report | undefined {
+  const text = textOf(file);
+  return text === undefined ? undefined : (JSON.parse(text) as Report);
+}
+
+/** Beside the report, the test or hook that runs: what a run that is killed would not tell. */
+export const writeBegun = (file: string, title: string): void => writeFileSync(begun(file), title);
+export const readBegun = (file: string): string | undefined => textOf(begun(file));
+const begun = (file: string): string => `${file}.begun`;
+
+function textOf(file: string): string | undefined {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Report;
+    return readFileSync(file, 'utf8');
   } catch {
     return undefined;
   }
@@ -51,3 +78,12 @@ export function toldBy(line: string): string | undefined {
 
 export const accountOf = ({ passed, failed, skipped }: Report): string =>
   `${passed} passed, ${failed} failed, ${skipped} skipped`;
+
+/** The last lines of a run of many jobs: what failed, why what was skipped, and how many of each. */
+export function summaryOf(report: Report): string {
+  const failures = report.failures.map((failure) => `failed: ${failure}\n`);
+  const reasons = Object.entries(report.reasons)
+    .toSorted(([, a], [, b]) => b - a)
+    .map(([reason, count]) => `skipped ${count}: ${reason}`);
+  return [...failures, ...reasons, '', accountOf(report)].join('\n');
+}
