@@ -7,7 +7,7 @@ import { maskedCalls } from '../../support/need.ts';
 import {
   type Bench,
   codeOf,
-  describeEngines,
+  describeWithoutLayers,
   failureOf,
   mountAt,
   mountsIn,
@@ -23,7 +23,7 @@ const isByMountCall = ({ tier }: Bench): boolean =>
   tier === 'host' ||
   ['open_tree', 'move_mount', 'mount_setattr'].some((call) => maskedCalls.includes(call));
 
-describeEngines('a bind mount', (bench) => {
+describeWithoutLayers('a bind mount', (bench) => {
   it('shows the source, and what is written in one is in the other', async () => {
     using place = mountPlace();
     writeFiles(place.at('source'), { file: 'old' });
@@ -176,7 +176,7 @@ describeEngines('a bind mount', (bench) => {
   });
 });
 
-describeEngines('the propagation of a bind mount', (bench) => {
+describeWithoutLayers('the propagation of a bind mount', (bench) => {
   const rows: readonly [option: string, shows: (fields: readonly string[]) => boolean][] = [
     ['private', (fields) => fields.length === 0],
     ['shared', (fields) => fields.some((field) => field.startsWith('shared:'))],
@@ -268,7 +268,7 @@ describeEngines('the propagation of a bind mount', (bench) => {
   });
 });
 
-describeEngines('an idmapped bind mount', (bench) => {
+describeWithoutLayers('an idmapped bind mount', (bench) => {
   it('shows the owners mapped, unmapped ones as nobody, and writes back to the ids on disk', async () => {
     using place = mountPlace();
     writeFiles(place.path, { 'source/': { uid: 1000, gid: 1000 } });

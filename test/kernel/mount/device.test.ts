@@ -24,7 +24,7 @@ import {
 } from '../../support/fixtures.ts';
 import { expectNoLoops, makeTinyImage, sparseFile } from '../../support/images.ts';
 import { needEveryCall, needRoot, needTool } from '../../support/need.ts';
-import { codeOf, describeEngines, failureOf, mountAt, mountsIn } from './engines.ts';
+import { codeOf, describeWithoutLayers, failureOf, mountAt, mountsIn } from './engines.ts';
 
 const MIB = 2 ** 20;
 
@@ -37,7 +37,7 @@ function backingFileOf(device: string): string {
   }
 }
 
-describeEngines('an image as a device', (bench) => {
+describeWithoutLayers('an image as a device', (bench) => {
   const attach = (image: string, target: string, options: { readOnly?: boolean; create?: boolean } = {}) =>
     bench.engine.attachDevice({ image, target: { path: target }, readOnly: false, create: true, ...options });
   const unmount = (image: string, target: string) =>

@@ -5,6 +5,7 @@ import { type Engine, localEngine } from '../../../src/mount/engine.ts';
 import { MountError, type MountErrorInit } from '../../../src/mount/errors.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { type MountInfo, readMountinfo } from '../../../src/mount/mountinfo.ts';
+import { kernelIsBefore } from '../../support/kernel-version.ts';
 import { descendants, openDescriptors } from '../../support/leaks.ts';
 import { maskedCalls, needRoot, skipMasked } from '../../support/need.ts';
 
@@ -68,8 +69,8 @@ export function describeEngines(
   tiers: readonly Tier[] = TIERS,
 ): void {
   // Where calls are masked, the engine finds its tier by itself: that is what the run is about.
-  const wanted = maskedCalls.length > 0 ? ['fd'] : tiers;
-  const engines = ENGINES.filter(({ tier }) => wanted.includes(tier));
+  const wanted: readonly Tier[] = maskedCalls.length > 0 ? ['fd'] : tiers;
+  const engines = ENGINES.filter(({ tier }) => wanted.includes(tier) && !isAnother(tier, wanted));
   for (const { name, make, tier } of engines) {
     describe(`${title}, by ${name}`, () => {
       let engine: Engine | undefined;
@@ -103,6 +104,14 @@ export function describeEngines(
     });
   }
 }
+
+/** That for mounts without layers. */
+export const describeWithoutLayers = (title: string, suite: (bench: Bench) => void): void =>
+  describeEngines(title, suite, WITHOUT_LAYERS);
+
+/** Before Linux 6.15 an engine that may give layers by descriptor cannot, and is the one that puts them elsewhere. */
+const isAnother = (tier: Tier, wanted: readonly Tier[]): boolean =>
+  tier === 'private' && wanted.includes('fd') && kernelIsBefore('6.15');
 
 /**
  * Where calls are masked, what is refused for want of them before it is begun is no failure, and the end of its test.

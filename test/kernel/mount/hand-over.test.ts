@@ -2,11 +2,11 @@
 import { chmodSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
 import { expect } from 'chai';
 import { mountPlace, ownerOf, writeFiles } from '../../support/fixtures.ts';
-import { describeEngines } from './engines.ts';
+import { describeWithoutLayers } from './engines.ts';
 
 const TO = { uid: 5000, gid: 6000 };
 
-describeEngines('handOver', (bench) => {
+describeWithoutLayers('handOver', (bench) => {
   const given = async (path: string, below: string) =>
     (await bench.engine.handOver({ target: { path }, below, to: TO })).given;
 

@@ -13,11 +13,11 @@ import { expect } from 'chai';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { fuseMount, mountCommand, mountPlace, unmountCommand, writeFiles } from '../../support/fixtures.ts';
 import { needTool } from '../../support/need.ts';
-import { describeEngines, failureOf, mountAt, mountsIn } from './engines.ts';
+import { describeWithoutLayers, failureOf, mountAt, mountsIn } from './engines.ts';
 
 const tmpfsNamed = (source: string): Mount => ({ type: 'tmpfs', source, options: ['size=1m'] });
 
-describeEngines('unmount', (bench) => {
+describeWithoutLayers('unmount', (bench) => {
   it('of what is no mount, or is not there, finds nothing to do', async () => {
     using place = mountPlace();
     writeFiles(place.path, { 'directory/': '', file: '' });
@@ -173,7 +173,7 @@ describeEngines('unmount', (bench) => {
   });
 });
 
-describeEngines('lookup', (bench) => {
+describeWithoutLayers('lookup', (bench) => {
   it('finds the top mount at exactly the path', async () => {
     using place = mountPlace();
     await bench.mount(tmpfsNamed('below'), place.at('a b'));
@@ -232,7 +232,7 @@ describeEngines('lookup', (bench) => {
   });
 });
 
-describeEngines('usage', (bench) => {
+describeWithoutLayers('usage', (bench) => {
   it('is that of the filesystem, in bytes and files', async () => {
     using place = mountPlace();
     await bench.mount(
