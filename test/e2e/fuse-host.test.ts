@@ -18,12 +18,13 @@ import {
   writeFiles,
 } from '../support/fixtures.ts';
 import { needFile, needPermission, needRoot, needTool } from '../support/need.ts';
+import { scaled } from '../support/time-scale.ts';
 import { run } from './command.ts';
 import { startFuseHost, startSpec, type TestFuseHost } from './fuse-host.ts';
 import { mountsAt } from './kernel.ts';
 import { isAlive } from './serve.ts';
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = scaled(60_000);
 
 /** One helper of each way to be one, the last two as scripts. */
 const POLICY = (directory: string) => `

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type FuseHost, fuseHostAt, type StartSpec } from '../../src/fuse-host/client.ts';
+import { scaled } from '../support/time-scale.ts';
 import { PROGRAM, plainEnvironment } from './command.ts';
 
 export interface TestFuseHost extends AsyncDisposable {
@@ -26,7 +27,7 @@ export interface TestFuseHost extends AsyncDisposable {
 export const socketOf = (directory: string): string =>
   join(directory, 'kubelet/plugins/idmap.csi.dev/fuse-host.sock');
 
-const START_MS = 60_000;
+const START_MS = scaled(60_000);
 
 export async function startFuseHost(directory: string, flags: readonly string[] = []): Promise<TestFuseHost> {
   const given = flags[flags.indexOf('--socket') + 1];

@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import type { NriHost, PodOfRuntime } from '../support/nri-host.ts';
+import { scaled } from '../support/time-scale.ts';
 import { mountsAt } from './kernel.ts';
 import { podOn } from './pod.ts';
 import type { Specimen } from './specimens.ts';
 import { volumeOn } from './volume.ts';
 
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = scaled(60_000);
 
 /** @param host the runtime's side of NRI; a plugin that was restarted registers there again */
 export function placeholderSpecimen(host: () => NriHost): Specimen {

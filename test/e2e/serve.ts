@@ -11,6 +11,7 @@ import { IdentityService } from '../../src/rpc/generated/csi.ts';
 import type { LogLine, Plugin } from '../sanity/plugin.ts';
 import { sharedMount } from '../support/fixtures.ts';
 import { descendants } from '../support/leaks.ts';
+import { scaled } from '../support/time-scale.ts';
 import { PROGRAM, plainEnvironment } from './command.ts';
 
 export interface Served {
@@ -49,7 +50,7 @@ export function serve(flags: readonly string[], wrapper: readonly string[] = [])
   return { child, said, ended };
 }
 
-const START_MS = 60_000;
+const START_MS = scaled(60_000);
 
 /** The plugin, served below a wrapper such as `unshare --mount`, which must exec it. */
 export async function startPluginBelow(
@@ -87,7 +88,7 @@ export async function startPluginBelow(
 async function isReady(socket: string): Promise<boolean> {
   using client = connect(IdentityService, socket);
   try {
-    return (await client.probe({}, { timeoutMs: 1000 })).ready === true;
+    return (await client.probe({}, { timeoutMs: scaled(1000) })).ready === true;
   } catch {
     return false; // Not yet.
   }

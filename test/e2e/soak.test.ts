@@ -10,7 +10,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { eventually } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
+
 import { tell } from '../support/report.ts';
+
+import { scaled } from '../support/time-scale.ts';
+
 import { type Counts, countsOf, type Memory, memoryFileOf, memoryOf } from './figures.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
 import { startPluginBelow } from './serve.ts';
@@ -28,7 +32,7 @@ const WARM_ROUNDS = 1;
 /** While it lasts, figures are taken so many times. */
 const LOOKS = 10;
 /** How long a call is repeated until its volume is said to hang: much longer than a hundred volumes take on a slow machine. */
-const PATIENCE_MS = 300_000;
+const PATIENCE_MS = scaled(300_000);
 const RETRY_MS = 20;
 /**
  * What may be more at the end than when it was warm. The engine has one process more or less, as there was to do; memory, in

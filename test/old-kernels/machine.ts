@@ -105,13 +105,17 @@ function drive(id: string, file: string, device: string): string[] {
 }
 
 function by(accelerator: Accelerator): string[] {
-  // Much of what runs is code that V8 has just made: a large buffer keeps its translation.
-  if (accelerator === 'emulation') return ['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', 'max'];
-  return ['-accel', 'kvm', '-cpu', 'host'];
+  if (accelerator === 'kvm') return ['-accel', 'kvm', '-cpu', 'host'];
+  // Much of what runs is code that V8 has just made: a large buffer keeps its translation. What is left out of the processor
+  // makes others look up pages more slowly, or forget what was looked up.
+  return ['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', 'max,la57=off,pku=off'];
 }
 
+/** A processor that waits for its turn on a busy host is neither broken nor late, and its ciphers need no test. */
+const CALM = 'tsc=reliable no_timer_check nowatchdog cryptomgr.notests';
+
 function boot(kernel: string, more: string): string[] {
-  const line = `console=ttyS0 panic=-1 mitigations=off random.trust_cpu=on ${more}`;
+  const line = `console=ttyS0 panic=-1 mitigations=off random.trust_cpu=on ${CALM} ${more}`;
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', kernel, '-append', line],

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect } from '../../src/rpc/client.ts';
 import { IdentityService } from '../../src/rpc/generated/csi.ts';
+import { scaled } from '../support/time-scale.ts';
 
 export interface LogLine {
   /** Milliseconds since the epoch. */
@@ -65,8 +66,8 @@ export async function startPlugin(directory: string, flags: readonly string[] = 
 }
 
 const program = join(import.meta.dirname, '../../bin/csi-driver-idmap');
-const startMs = 60_000;
-const stopMs = 60_000;
+const startMs = scaled(60_000);
+const stopMs = scaled(60_000);
 
 /** Settings of the machine's user are not to change what the plugin does here. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
@@ -96,7 +97,7 @@ async function answersReady(socket: string, signal: AbortSignal): Promise<void> 
     if (!existsSync(socket)) continue;
     using client = connect(IdentityService, socket);
     try {
-      const { ready } = await client.probe({}, { timeoutMs: 1000, signal });
+      const { ready } = await client.probe({}, { timeoutMs: scaled(1000), signal });
       if (ready !== false) return;
     } catch (error) {
       last = error;

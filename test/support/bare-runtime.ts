@@ -24,9 +24,10 @@ import {
 } from './container.ts';
 import { mountPlace, type TemporaryDirectory, unmountCommand } from './fixtures.ts';
 import { needRoot, needTool } from './need.ts';
+import { scaled } from './time-scale.ts';
 
 /** Longer than any script of a test. */
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = scaled(60_000);
 
 export async function bareRuntime(context: Mocha.Context): Promise<Runtime> {
   needRoot(context, 'containers');

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import type { OciConfig } from './container.ts';
 import { eventually } from './fixtures.ts';
 import { buildGoProgram, goProgram } from './go-tool.ts';
+import { scaled } from './time-scale.ts';
 
 export interface PodOfRuntime {
   readonly id: string;
@@ -78,7 +79,7 @@ const NAME = 'nri-host';
 const TAGS = ['nri_no_wasm'];
 
 /** How long plugins may take: a busy machine is not what tests are about. containerd gives them 2 s. */
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = scaled(30_000);
 
 export async function startNriHost(
   program: string,

@@ -22,10 +22,11 @@ import {
 import { type TemporaryDirectory, temporaryDirectory } from './fixtures.ts';
 import { goTool } from './go-tool.ts';
 import { needRoot, needTool } from './need.ts';
+import { scaled } from './time-scale.ts';
 
 export const RUNC = { module: 'github.com/opencontainers/runc', version: 'v1.4.3', cgo: true };
 /** Longer than any script of a test. */
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = scaled(60_000);
 
 /** Skips the test or hook where it cannot be had. The first call of a checkout builds it, which takes half a minute. */
 export async function runc(context: Mocha.Context): Promise<Runtime> {
