@@ -48,6 +48,10 @@ export function needKernel(context: Mocha.Context, version: string, why: string)
   if (kernelIsBefore(version)) skip(context, `Linux before ${version}: ${why}`);
 }
 
+/** Skips the test or hook where a tmpfs cannot be ID-mapped; other filesystems can. */
+export const needMappedTmpfs = (context: Mocha.Context): void =>
+  needKernel(context, '6.3', 'a tmpfs cannot be ID-mapped');
+
 /** Skips the test or hook unless the file is there. */
 export function needFile(context: Mocha.Context, path: string, why: string): void {
   if (!existsSync(path)) miss(context, `no ${path}: ${why}`);

@@ -13,7 +13,7 @@ import {
   unmountCommand,
   writeFiles,
 } from '../../support/fixtures.ts';
-import { maskedCalls, skipMasked } from '../../support/need.ts';
+import { maskedCalls, needMappedTmpfs, skipMasked } from '../../support/need.ts';
 import { codeOf, describeEngines, failureOf, mountAt, SHIFT_UP } from './engines.ts';
 
 const tmpfsOf = (...options: string[]): Mount => ({ type: 'tmpfs', source: 'tmpfs', options });
@@ -59,7 +59,8 @@ describeEngines('mkdir of a tmpfs', (bench) => {
     for (const name of ['again', 'target']) await bench.unmount(place.at(name));
   });
 
-  it('is idmapped with it', async () => {
+  it('is idmapped with it', async function () {
+    needMappedTmpfs(this);
     using place = mountPlace();
     await bench.mount(tmpfsOf('ro', 'mkdir=data', ...SHIFT_UP), place.at('target'));
     expect(shape(place.at('target/data'))).to.equal('100000:100000 755');
@@ -132,6 +133,7 @@ describeEngines('a mount below a tmpfs that a runtime maps', (bench) => {
   before(function () {
     const needed = ['open_tree', 'mount_setattr', 'move_mount'].filter((call) => maskedCalls.includes(call));
     if (needed.length > 0) skipMasked(this, 'a runtime needs them');
+    needMappedTmpfs(this);
   });
 
   const expectNested = (place: TemporaryDirectory): void => {

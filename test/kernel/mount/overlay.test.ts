@@ -5,7 +5,7 @@ import { escapeLayer } from '../../../src/mount/layers.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountPlace, ownerOf, writeFiles } from '../../support/fixtures.ts';
 import { kernelIsBefore } from '../../support/kernel-version.ts';
-import { needKernel } from '../../support/need.ts';
+import { needKernel, needMappedTmpfs } from '../../support/need.ts';
 import {
   codeOf,
   describeEngines,
@@ -42,7 +42,7 @@ describeEngines('an overlay', (bench) => {
   });
 
   it('with idmapped layers takes those on other mounts, behind links and at any depth', async function () {
-    needKernel(this, '6.3', 'a tmpfs cannot be ID-mapped');
+    needMappedTmpfs(this);
     using place = mountPlace();
     writeFiles(place.path, { 'a/f': { uid: 1000, gid: 1000 }, 'deep/er/b/g': { uid: 1001, gid: 1001 } });
     writeFiles(place.path, { 'c/': '', 'real/d/i': { uid: 1003, gid: 1003 } });

@@ -12,7 +12,7 @@ import {
   writeFiles,
 } from '../../support/fixtures.ts';
 import { makeImage } from '../../support/images.ts';
-import { maskedCalls, skipMasked } from '../../support/need.ts';
+import { maskedCalls, needMappedTmpfs, skipMasked } from '../../support/need.ts';
 import { describeEngines, failureOf, mountAt, SHIFT_UP } from './engines.ts';
 
 /** 1000:1001 on disk is shown as 2000:2001. */
@@ -117,7 +117,8 @@ describeEngines('a root shown as somebody else', (bench) => {
     );
   });
 
-  it('of a tmpfs is who will own what it makes', async () => {
+  it('of a tmpfs is who will own what it makes', async function () {
+    needMappedTmpfs(this);
     using place = mountPlace();
     await bench.mount(tmpfsOf('uid=3', 'gid=4', 'mode=2775', ...AS), place.at('target'));
     expect(ownerOf(place.at('target'))).to.equal('5000:6000');
@@ -139,7 +140,8 @@ describeEngines('a root shown as somebody else', (bench) => {
     });
   }
 
-  it('of a tree of mounts is that of its top, and holds for all of it', async () => {
+  it('of a tree of mounts is that of its top, and holds for all of it', async function () {
+    needMappedTmpfs(this);
     using place = mountPlace();
     writeSource(place.at('source'));
     writeFiles(place.at('source'), { 'sub/': '' });

@@ -4,7 +4,7 @@ import { readdirSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountPlace, ownerOf, temporaryDirectory, writeFiles } from '../../support/fixtures.ts';
-import { needTool } from '../../support/need.ts';
+import { needMappedTmpfs, needTool } from '../../support/need.ts';
 import { codeOf, describeEngines, failureOf, mountAt, SHIFT_UP, spoken } from './engines.ts';
 
 const tmpfsOf = (...options: string[]): Mount => ({ type: 'tmpfs', source: 'tmpfs', options });
@@ -42,7 +42,8 @@ describeEngines('a tmpfs', (bench) => {
     await bench.unmount(place.at('target'));
   });
 
-  it('idmapped shows its root mapped, and takes files of the mapped ids', async () => {
+  it('idmapped shows its root mapped, and takes files of the mapped ids', async function () {
+    needMappedTmpfs(this);
     using place = mountPlace();
     await bench.mount(tmpfsOf('mode=0777', ...SHIFT_UP), place.at('target'));
     expect(ownerOf(place.at('target'))).to.equal('100000:100000');
