@@ -10,11 +10,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { eventually } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
-
 import { tell } from '../support/report.ts';
-
 import { scaled } from '../support/time-scale.ts';
-
 import { type Counts, countsOf, type Memory, memoryFileOf, memoryOf } from './figures.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
 import { startPluginBelow } from './serve.ts';
