@@ -10,10 +10,13 @@ import { CLONE, MAP, P_PIDFD, PROT, SIG_SETMASK, SIGKILL, WAIT } from './constan
 import { hasErrno, SyscallError } from './errors.ts';
 import { Fd } from './fd.ts';
 import { pidInProc } from './pidfd.ts';
-import { SIGINFO_SIZE } from './structs.ts';
 import { mmap, munmap, pidfdOpen, pidfdSendSignal, rtSigprocmask, waitid } from './syscalls.ts';
 
 const STACK_BYTES = 64 * 1024;
+/** What a child has left, for the next. */
+let idleStack: bigint | undefined;
+let entry: bigint | undefined;
+let arePidfdsHere = false;
 const LIFE_MICROSECONDS = 1_000_000n;
 
 /** Disposed, it is killed, and waited for where that is ours to do. */
@@ -28,26 +31,19 @@ export interface Child extends Disposable {
  * @throws SyscallError: ENOSYS where the kernel has no pidfds
  */
 export function cloneChild(flags: number): Child {
-  // Before Linux 5.2 clone() takes no notice of CLONE_PIDFD, and the child could only be found by its number.
-  pidfdOpen(process.pid, 0)[Symbol.dispose]();
+  expectPidfds();
   using undo = new DisposableStack();
-  const stack = mmap(
-    0n,
-    STACK_BYTES,
-    PROT.PROT_READ | PROT.PROT_WRITE,
-    MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_STACK,
-    -1,
-    0,
-  );
+  const stack = takeStack();
   let runsOnIt = false;
   undo.defer(() => {
-    if (!runsOnIt) munmap(stack, STACK_BYTES);
+    if (!runsOnIt) leaveStack(stack);
   });
-  const entry = libcAddress('usleep');
+  const usleep = entry ?? libcAddress('usleep');
+  entry = usleep;
   const all = flags | CLONE.CLONE_VM | CLONE.CLONE_PIDFD;
   const pidfdAt = Buffer.alloc(4);
   const [returned, errno] = withSignalsBlocked(() => {
-    const pid = libcClone(entry, stack + BigInt(STACK_BYTES), all, LIFE_MICROSECONDS, pidfdAt, null, null);
+    const pid = libcClone(usleep, stack + BigInt(STACK_BYTES), all, LIFE_MICROSECONDS, pidfdAt, null, null);
     return [pid, pid === -1 ? lastErrno() : 0];
   });
   if (returned === -1) {
@@ -70,6 +66,26 @@ export function cloneChild(flags: number): Child {
   return { pid, pidfd, [Symbol.dispose]: () => owned.dispose() };
 }
 
+/** Before Linux 5.2 clone() takes no notice of CLONE_PIDFD, and the child could only be found by its number. */
+function expectPidfds(): void {
+  if (!arePidfdsHere) pidfdOpen(process.pid, 0)[Symbol.dispose]();
+  arePidfdsHere = true;
+}
+
+/** Two calls and a page fault are a tenth of what a child takes. */
+function takeStack(): bigint {
+  const left = idleStack;
+  idleStack = undefined;
+  const protection = PROT.PROT_READ | PROT.PROT_WRITE;
+  const kind = MAP.MAP_PRIVATE | MAP.MAP_ANONYMOUS | MAP.MAP_STACK;
+  return left ?? mmap(0n, STACK_BYTES, protection, kind, -1, 0);
+}
+
+function leaveStack(stack: bigint): void {
+  if (idleStack === undefined) idleStack = stack;
+  else munmap(stack, STACK_BYTES);
+}
+
 /** No error when it has ended, or has been reaped, before. */
 export function killByPidfd(pidfd: Fd): void {
   try {
@@ -83,7 +99,7 @@ function reap(pidfd: Fd): void {
   for (;;) {
     try {
       // __WALL because the child has no exit signal, which also keeps it out of sight of libuv's SIGCHLD.
-      waitid(P_PIDFD, pidfd, Buffer.alloc(SIGINFO_SIZE), WAIT.WEXITED | WAIT.__WALL, null);
+      waitid(P_PIDFD, pidfd, null, WAIT.WEXITED | WAIT.__WALL, null);
       return;
     } catch (error) {
       if (hasErrno(error, 'ECHILD')) return;
@@ -92,11 +108,12 @@ function reap(pidfd: Fd): void {
   }
 }
 
+const ALL_SIGNALS = Buffer.alloc(8, 0xff);
+
 /** The signal mask is inherited by the child at clone; this thread gets its own back at once. */
 function withSignalsBlocked<T>(work: () => T): T {
-  const all = Buffer.alloc(8, 0xff);
   const before = Buffer.alloc(8);
-  rtSigprocmask(SIG_SETMASK, all, before, before.length);
+  rtSigprocmask(SIG_SETMASK, ALL_SIGNALS, before, before.length);
   try {
     return work();
   } finally {

@@ -1,9 +1,9 @@
 // What a pidfd says of its process.
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
+import { AT_FDCWD } from './constants.ts';
 import { hasErrno, SyscallError } from './errors.ts';
 import type { Fd } from './fd.ts';
-import { pidfdSendSignal } from './syscalls.ts';
+import { openat, pidfdSendSignal, read } from './syscalls.ts';
 
 /**
  * The process's number as this very /proc counts, which may belong to another pid namespace than we do
@@ -11,8 +11,7 @@ import { pidfdSendSignal } from './syscalls.ts';
  * @throws SyscallError (ESRCH) when it is gone
  */
 export function pidInProc(pidfd: Fd): number {
-  const info = readFileSync(`/proc/self/fdinfo/${pidfd.number}`, 'latin1');
-  const pid = Number(/^Pid:\t(-?\d+)$/m.exec(info)?.[1]);
+  const pid = Number(/^Pid:\t(-?\d+)$/m.exec(infoOf(pidfd))?.[1]);
   if (pid > 0) return pid;
   if (pid === 0) {
     throw new Error(
@@ -25,6 +24,15 @@ export function pidInProc(pidfd: Fd): number {
     errno: constants.errno.ESRCH,
   });
 }
+
+/** Some lines, which one read gives whole. */
+function infoOf(pidfd: Fd): string {
+  using file = openat(AT_FDCWD, `/proc/self/fdinfo/${pidfd.number}`, 0);
+  const buffer = Buffer.alloc(INFO_BYTES);
+  return buffer.toString('latin1', 0, read(file, buffer, buffer.length));
+}
+
+const INFO_BYTES = 1024;
 
 /**
  * Throws ESRCH when the process has been reaped, so that its number may be another's by now. What was opened below

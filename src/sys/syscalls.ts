@@ -166,7 +166,8 @@ export const linkat = syscall(
 export const flock = syscall('flock', { x64: 73, arm64: 32 }, [fd, flags(LOCK)], nothing);
 export const mknodat = syscall('mknodat', { x64: 259, arm64: 33 }, [dirfd, text, int, int], nothing);
 export const lseek = syscall('lseek', { x64: 8, arm64: 62 }, [fd, long, oneOf({ SEEK_END })], number);
-const readCall = syscall('read', { x64: 0, arm64: 63 }, [fd, memory(), long], number);
+export const read = syscall('read', { x64: 0, arm64: 63 }, [fd, memory(), long], number);
+const writeCall = syscall('write', { x64: 1, arm64: 64 }, [fd, text, long], number);
 export const ioctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, long, long], newFd);
 /** ioctl(2) of the loop driver: with a number, with the file to attach, with a structure. */
 export const loopIoctl = syscall('ioctl', { x64: 16, arm64: 29 }, [fd, oneOf(LOOP), long], number);
@@ -263,6 +264,9 @@ const PATH_MAX = 4096;
 export function openat(at: Parameters<typeof openatCall>[0], path: string, flag: number, mode = 0): Fd {
   return openatCall(at, path, flag | O.O_CLOEXEC, mode);
 }
+
+/** write(2), once. */
+export const write = (to: Fd, what: string): number => writeCall(to, what, Buffer.byteLength(what));
 
 /** What a symbolic link says that is open itself (O_PATH|O_NOFOLLOW). */
 export function readLink(link: Fd): string {
@@ -404,7 +408,7 @@ function kernelMessages(context: Fd): string[] {
   for (;;) {
     let length: number;
     try {
-      length = readCall(context, buffer, buffer.length);
+      length = read(context, buffer, buffer.length);
     } catch {
       return messages; // ENODATA: the queue is empty.
     }

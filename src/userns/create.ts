@@ -9,14 +9,13 @@
 //   write both maps; SIGKILL by pidfd; waitid(P_PIDFD)
 //
 // Not proved, because someone killed and reaped the child: once more, with another child.
-import { openSync, writeSync } from 'node:fs';
 import { type Child, cloneChild } from '../sys/cloned-child.ts';
-import { CLONE, PIDFD_GET_USER_NAMESPACE } from '../sys/constants.ts';
+import { AT_FDCWD, CLONE, O, PIDFD_GET_USER_NAMESPACE } from '../sys/constants.ts';
 import { SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
 import { type FeatureName, probeFeature } from '../sys/features.ts';
 import { expectUnreaped, isReaped } from '../sys/pidfd.ts';
-import { ioctl } from '../sys/syscalls.ts';
+import { ioctl, openat, write } from '../sys/syscalls.ts';
 import { formatKernelMap, type IdMapping, type UserMapping } from './mapping.ts';
 import { explainNamespace, type MapFile, mapMeaning } from './meanings.ts';
 import { spawnInUserNamespace } from './spawned-child.ts';
@@ -88,25 +87,22 @@ function namespaceByPidfd(pidfd: Fd): Fd {
 }
 
 function namespaceByProc(pid: number): Fd {
-  return new Fd(openSync(`/proc/${pid}/ns/user`, 'r'));
+  return openat(AT_FDCWD, `/proc/${pid}/ns/user`, 0);
 }
 
 function openMap(pid: number, name: MapFile): Fd {
-  return new Fd(openSync(`/proc/${pid}/${name}`, 'w'));
+  return openat(AT_FDCWD, `/proc/${pid}/${name}`, O.O_WRONLY);
 }
 
 /** The kernel takes a map in one write, once (user_namespaces(7)). */
 function writeMap(file: Fd, pid: number, name: MapFile, mapping: IdMapping): void {
   const map = formatKernelMap(mapping);
   try {
-    writeSync(file.number, map);
+    write(file, map);
   } catch (error) {
-    if (!(error instanceof Error && 'errno' in error && typeof error.errno === 'number')) throw error;
-    const call = new SyscallError({
-      syscall: 'write',
-      args: `/proc/${pid}/${name}, ${JSON.stringify(map)}`,
-      errno: -error.errno,
-    });
+    if (!(error instanceof SyscallError)) throw error;
+    const args = `/proc/${pid}/${name}, ${JSON.stringify(map)}`;
+    const call = new SyscallError({ syscall: error.syscall, args, errno: error.errno });
     throw call.explain(mapMeaning(call.code, name, mapping));
   }
 }
