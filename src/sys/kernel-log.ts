@@ -3,31 +3,34 @@
 import { readSync } from 'node:fs';
 import { AT_FDCWD, O, SEEK_END } from './constants.ts';
 import { hasErrno } from './errors.ts';
-import { Fd } from './fd.ts';
+import type { Fd } from './fd.ts';
 import { lseek, openat } from './syscalls.ts';
 
-export interface KernelLog extends Disposable {
-  /** The messages since it was opened that name this device (`loop3`), without repetitions. */
+export interface KernelLog {
+  /** The messages since it was begun that name this device (`loop3`), without repetitions. */
   about(name: string): string[];
 }
 
 /** A record is at most this long (PRINTK_MESSAGE_MAX, kernel/printk/internal.h). */
 const RECORD_BYTES = 8192;
 
-/** From now on. Says nothing where this process may not read /dev/kmsg: the log is a help, not a need. */
-export function openKernelLog(): KernelLog {
+/** Open as long as this thread: the kernel goes through its log for each open(2), 80 us on a node that has run for long. */
+let opened: Fd | undefined;
+
+/**
+ * From now on, until the next one is begun. Says nothing where this process may not read /dev/kmsg: the log is a help,
+ * not a need.
+ */
+export function kernelLogFromNow(): KernelLog {
   let log: Fd;
   try {
-    using opened = openat(AT_FDCWD, '/dev/kmsg', O.O_NONBLOCK | O.O_CLOEXEC, 0);
-    lseek(opened, 0, SEEK_END);
-    log = new Fd(opened.release());
+    opened ??= openat(AT_FDCWD, '/dev/kmsg', O.O_NONBLOCK);
+    log = opened;
+    lseek(log, 0, SEEK_END);
   } catch {
-    return { about: () => [], [Symbol.dispose]: () => undefined };
+    return { about: () => [] };
   }
-  return {
-    about: (device) => [...new Set(records(log).filter((message) => names(message, device)))],
-    [Symbol.dispose]: () => log[Symbol.dispose](),
-  };
+  return { about: (device) => [...new Set(records(log).filter((message) => names(message, device)))] };
 }
 
 const names = (message: string, device: string): boolean => message.split(/[^\w-]+/).includes(device);

@@ -85,7 +85,7 @@ function loopDevices(): string[] {
 
 /** What the runtime opens when it likes: its event loop, and the pipes to its children and threads. */
 const RUNTIME =
-  /^(pipe:|anon_inode:(inotify|\[(eventpoll|eventfd|io_uring|timerfd)\])|\/dev\/(null|u?random))/;
+  /^(pipe:|anon_inode:(inotify|\[(eventpoll|eventfd|io_uring|timerfd)\])|\/dev\/(null|u?random|kmsg))/;
 
 /** The open file descriptors of a process, without those of the runtime: `7 /etc/passwd`. */
 export function openDescriptors(pid: number): string[] {

@@ -1,7 +1,7 @@
 // Steps that make a mount of an image: a file, or a disk.
 import { hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
-import { openKernelLog } from '../../sys/kernel-log.ts';
+import { kernelLogFromNow } from '../../sys/kernel-log.ts';
 import { fsconfig, fsmount } from '../../sys/syscalls.ts';
 import { findFilesystemType } from '../filesystem-type.ts';
 import type { MountApi } from '../kernel.ts';
@@ -90,7 +90,7 @@ export const imageStepRows: Rows<ImageSteps> = {
     describe: ({ context, as, otherwise }) =>
       `${as} = fsmount(fsconfig(${context}, FSCONFIG_CMD_CREATE))${otherwise ? '; from a file that the kernel does not take (ENOTBLK), on a loop device' : ''}`,
     apply: ({ context, type, from, as, otherwise }, at) => {
-      using log = openKernelLog();
+      const log = kernelLogFromNow();
       try {
         fsconfig(at.get(context), { by: 'create' });
       } catch (error) {
