@@ -7,6 +7,15 @@
 export const viewOf = (buffer: Buffer): DataView =>
   new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
 
+/**
+ * Memory for one kind of structure and one call at a time. What the kernel reads is filled anew for each call, and has been
+ * read when that returns; what the kernel fills is read before the next call.
+ */
+export function memoryFor(bytes: number): { readonly buffer: Buffer; readonly view: DataView } {
+  const buffer = Buffer.alloc(bytes);
+  return { buffer, view: viewOf(buffer) };
+}
+
 /** `struct mount_attr` (mount_setattr(2)), 32 bytes. */
 export interface MountAttr {
   readonly set: number;
@@ -17,9 +26,11 @@ export interface MountAttr {
   readonly usernsFd: number;
 }
 
+const mountAttr = memoryFor(32);
+
+/** To be passed on before the next is encoded, as all of these. */
 export function encodeMountAttr(attr: MountAttr): Buffer {
-  const buffer = Buffer.alloc(32);
-  const view = viewOf(buffer);
+  const { buffer, view } = mountAttr;
   // Of 64 bits each, of which the upper half is not used.
   view.setUint32(0, attr.set, true);
   view.setUint32(8, attr.clear, true);
@@ -42,9 +53,10 @@ export interface OpenHow {
   readonly resolve: number;
 }
 
+const openHow = memoryFor(24);
+
 export function encodeOpenHow(how: OpenHow): Buffer {
-  const buffer = Buffer.alloc(24);
-  const view = viewOf(buffer);
+  const { buffer, view } = openHow;
   // As above.
   view.setUint32(0, how.flags, true);
   view.setUint32(8, how.mode, true);
@@ -69,9 +81,10 @@ export interface MountIdRequest {
   readonly param: bigint;
 }
 
+const mountIdRequest = memoryFor(24);
+
 export function encodeMountIdRequest({ mountId, param }: MountIdRequest): Buffer {
-  const buffer = Buffer.alloc(24);
-  const view = viewOf(buffer);
+  const { buffer, view } = mountIdRequest;
   view.setUint32(0, buffer.length, true);
   view.setBigUint64(8, mountId, true);
   view.setBigUint64(16, param, true);

@@ -69,6 +69,7 @@ import {
   encodePollfds,
   encodeTimespec,
   type MountAttr,
+  memoryFor,
   type OpenHow,
   type PollEntry,
   SIGINFO_SIZE,
@@ -76,7 +77,6 @@ import {
   STATX_SIZE,
   type Statfs,
   type Statx,
-  viewOf,
 } from './structs.ts';
 
 const mountAttr = memory((buffer) => {
@@ -279,13 +279,11 @@ export function openat2(at: Parameters<typeof openat2Call>[0], path: string, how
 }
 
 export function statx(at: Parameters<typeof statxCall>[0], path: string, flag: number, mask: number): Statx {
-  statxCall(at, path, flag, mask, statxAnswer);
-  return decodeStatx(statxView);
+  statxCall(at, path, flag, mask, statxAnswer.buffer);
+  return decodeStatx(statxAnswer.view);
 }
 
-/** Read before the next call fills it. */
-const statxAnswer = Buffer.alloc(STATX_SIZE);
-const statxView = viewOf(statxAnswer);
+const statxAnswer = memoryFor(STATX_SIZE);
 
 /** The id, as mountinfo shows it, of the mount behind an fd. Asks no server. */
 export function mountIdOf(at: Fd): bigint {
