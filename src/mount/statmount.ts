@@ -107,7 +107,7 @@ export function decodeStatmount(buffer: Buffer): StatMount {
   const u32 = (at: number) => view.getUint32(at, true);
   const u64 = (at: number) => view.getBigUint64(at, true);
   const strings = (bit: number, at: number, count: number) => stringsIn(buffer, { bit, at, count });
-  const string = (bit: number, at: number): string => strings(bit, at, 1)[0] ?? '';
+  const string = (bit: number, at: number): string => stringIn(buffer, bit, at);
 
   const uid = strings(STATMOUNT.STATMOUNT_MNT_UIDMAP, 156, u32(152));
   const gid = strings(STATMOUNT.STATMOUNT_MNT_GIDMAP, 164, u32(160));
@@ -135,13 +135,17 @@ export function decodeStatmount(buffer: Buffer): StatMount {
 }
 
 function typeIn(buffer: Buffer): string {
-  const string = (bit: number, at: number) => stringsIn(buffer, { bit, at, count: 1 })[0] ?? '';
-  const type = string(STATMOUNT.STATMOUNT_FS_TYPE, 36);
-  const subtype = string(STATMOUNT.STATMOUNT_FS_SUBTYPE, 120);
+  const type = stringIn(buffer, STATMOUNT.STATMOUNT_FS_TYPE, 36);
+  const subtype = stringIn(buffer, STATMOUNT.STATMOUNT_FS_SUBTYPE, 120);
   return subtype === '' ? type : `${type}.${subtype}`;
 }
 
-/** Strings are at offsets from the end of the fixed part; there are none of what was not answered. */
+/** Its offset from the end of the fixed part is at `at`; empty when it was not answered. */
+function stringIn(buffer: Buffer, bit: number, at: number): string {
+  return (maskOf(buffer) & bit) === 0 ? '' : stringAt(buffer, buffer.readUInt32LE(at));
+}
+
+/** The same of several, one behind the other. */
 function stringsIn(
   buffer: Buffer,
   { bit, at, count }: { readonly bit: number; readonly at: number; readonly count: number },

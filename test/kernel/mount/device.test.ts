@@ -61,6 +61,14 @@ describeWithoutLayers('an image as a device', (bench) => {
     expect(codeOf(() => statSync(target))).to.equal('ENOENT');
   });
 
+  it('that is empty is refused, and leaves no target', async () => {
+    using place = temporaryDirectory();
+    const [image, target] = [place.at('image'), place.at('target')];
+    sparseFile(image, 0);
+    await failureOf(attach(image, target), { reason: 'bad-image', rolledBack: true });
+    expect(codeOf(() => statSync(target))).to.equal('ENOENT');
+  });
+
   it('is found there, and its node can be opened: no nodev', async () => {
     using place = temporaryDirectory();
     const [image, target] = [imageIn(place), place.at('target')];

@@ -135,6 +135,28 @@ describe('a loop device', () => {
     expect(loopDevicesOf(directory.at('image'))).to.have.members([first.path, second.path]);
   });
 
+  it('of one sector is found again; of less there is none, which the list of devices would not show', () => {
+    using place = temporaryDirectory();
+    const image = place.at('image');
+    writeFileSync(image, Buffer.alloc(1024));
+    const parts: readonly [options: LoopOptions, refused: boolean][] = [
+      [{ sizeLimit: 512 }, false],
+      [{ offset: 512 }, false],
+      [{ sizeLimit: 511 }, true],
+      [{ offset: 513 }, true],
+    ];
+    for (const [options, isRefused] of parts) {
+      if (isRefused) {
+        expect(refusal(() => attachLoop(image, options)).reason).to.equal('bad-image');
+      } else {
+        using device = attachLoop(image, options);
+        using again = attachLoop(image, options);
+        expect([again.reused, again.path]).to.deep.equal([true, device.path]);
+      }
+    }
+    expectNoLoops(image);
+  });
+
   it('that was attached to stay is detached by what was recorded, and only that', () => {
     using directory = temporaryDirectory();
     sparseFile(directory.at('image'), MIB);
