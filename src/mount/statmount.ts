@@ -5,7 +5,7 @@
 // serves within this process and is told to no one.
 import { MOUNT_ATTR, MOUNT_ATTR__ATIME, PROPAGATION, STATMOUNT } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
-import { viewOf } from '../sys/structs.ts';
+import { type Memory, memoryFor } from '../sys/structs.ts';
 import { listmount, statmount as statmountCall } from '../sys/syscalls.ts';
 import { decodeOctal, type MountInfo } from './mountinfo.ts';
 
@@ -26,7 +26,7 @@ const MOST_BYTES = 4 * 1024 * 1024;
 
 const WANTED = Object.values(STATMOUNT).reduce((mask, bit) => mask | bit, 0);
 
-let scratch = Buffer.alloc(FIRST_BYTES);
+let scratch = memoryFor(FIRST_BYTES);
 
 /** Undefined when there is no such mount in this mount namespace, any more. */
 export function statmount(uniqueId: bigint): StatMount | undefined {
@@ -37,7 +37,7 @@ export function statmount(uniqueId: bigint): StatMount | undefined {
 export function statTarget(uniqueId: bigint): string | undefined {
   if (!ask(uniqueId, STATMOUNT.STATMOUNT_MNT_POINT)) return undefined;
   if ((maskOf(scratch) & STATMOUNT.STATMOUNT_MNT_POINT) === 0) return undefined;
-  return stringAt(scratch, scratch.readUInt32LE(TARGET_AT));
+  return stringAt(scratch, u32(scratch, TARGET_AT));
 }
 
 /** Its filesystem type, as `info.type` has it, and nothing else. */
@@ -50,21 +50,24 @@ export function statType(uniqueId: bigint): string | undefined {
 function ask(uniqueId: bigint, mask: number): boolean {
   for (;;) {
     try {
-      statmountCall(uniqueId, mask, scratch);
+      statmountCall(uniqueId, mask, scratch.buffer);
       return true;
     } catch (error) {
       if (hasErrno(error, 'ENOENT')) return false;
-      if (!hasErrno(error, 'EOVERFLOW') || scratch.length >= MOST_BYTES) throw error;
-      scratch = Buffer.alloc(scratch.length * 4);
+      if (!hasErrno(error, 'EOVERFLOW') || scratch.buffer.length >= MOST_BYTES) throw error;
+      scratch = memoryFor(scratch.buffer.length * 4);
     }
   }
 }
 
 /** What was answered: all that we ask for is in the lower half. */
-const maskOf = (buffer: Buffer): number => buffer.readUInt32LE(8);
+const maskOf = (answer: Memory): number => u32(answer, 8);
+
+const u32 = ({ view }: Memory, at: number): number => view.getUint32(at, true);
+const u64 = ({ view }: Memory, at: number): bigint => view.getBigUint64(at, true);
 
 /** The string at this offset from the end of the fixed part. */
-function stringAt(buffer: Buffer, offset: number): string {
+function stringAt({ buffer }: Memory, offset: number): string {
   const from = FIXED_BYTES + offset;
   return buffer.toString('utf8', from, buffer.indexOf(0, from));
 }
@@ -102,61 +105,53 @@ const SUPERBLOCK_NAMES: readonly [flag: number, name: string][] = [
 ];
 
 /** Pure. What the kernel left out, because it does not know it, is empty. */
-export function decodeStatmount(buffer: Buffer): StatMount {
-  const view = viewOf(buffer);
-  const u32 = (at: number) => view.getUint32(at, true);
-  const u64 = (at: number) => view.getBigUint64(at, true);
-  const strings = (bit: number, at: number, count: number) => stringsIn(buffer, { bit, at, count });
-  const string = (bit: number, at: number): string => stringIn(buffer, bit, at);
-
-  const uid = strings(STATMOUNT.STATMOUNT_MNT_UIDMAP, 156, u32(152));
-  const gid = strings(STATMOUNT.STATMOUNT_MNT_GIDMAP, 164, u32(160));
+export function decodeStatmount(answer: Memory): StatMount {
+  const uid = stringsIn(answer, STATMOUNT.STATMOUNT_MNT_UIDMAP, 156, 152);
+  const gid = stringsIn(answer, STATMOUNT.STATMOUNT_MNT_GIDMAP, 164, 160);
   return {
-    uniqueId: u64(40),
-    parentUniqueId: u64(48),
+    uniqueId: u64(answer, 40),
+    parentUniqueId: u64(answer, 48),
     info: {
-      id: u32(56),
-      parentId: u32(60),
-      device: `${u32(16)}:${u32(20)}`,
-      root: string(STATMOUNT.STATMOUNT_MNT_ROOT, 104),
-      target: string(STATMOUNT.STATMOUNT_MNT_POINT, TARGET_AT),
-      options: mountOptions(Number(u64(64))),
-      propagation: propagationOf(Number(u64(72)), { group: u64(80), master: u64(88), from: u64(96) }),
-      type: typeIn(buffer),
-      source: string(STATMOUNT.STATMOUNT_SB_SOURCE, 124),
+      id: u32(answer, 56),
+      parentId: u32(answer, 60),
+      device: `${u32(answer, 16)}:${u32(answer, 20)}`,
+      root: stringIn(answer, STATMOUNT.STATMOUNT_MNT_ROOT, 104),
+      target: stringIn(answer, STATMOUNT.STATMOUNT_MNT_POINT, TARGET_AT),
+      options: mountOptions(u32(answer, 64)),
+      propagation: propagationIn(answer),
+      type: typeIn(answer),
+      source: stringIn(answer, STATMOUNT.STATMOUNT_SB_SOURCE, 124),
       superblockOptions: [
-        ...superblockFlags(u32(32)),
-        ...strings(STATMOUNT.STATMOUNT_OPT_SEC_ARRAY, 140, u32(136)),
-        ...splitEscaped(string(STATMOUNT.STATMOUNT_MNT_OPTS, 4)),
+        ...superblockFlags(u32(answer, 32)),
+        ...stringsIn(answer, STATMOUNT.STATMOUNT_OPT_SEC_ARRAY, 140, 136),
+        ...splitEscaped(stringIn(answer, STATMOUNT.STATMOUNT_MNT_OPTS, 4)),
       ],
       ...(uid.length > 0 && { idmap: { uid: uid.map(mappingText), gid: gid.map(mappingText) } }),
     },
   };
 }
 
-function typeIn(buffer: Buffer): string {
-  const type = stringIn(buffer, STATMOUNT.STATMOUNT_FS_TYPE, 36);
-  const subtype = stringIn(buffer, STATMOUNT.STATMOUNT_FS_SUBTYPE, 120);
+function typeIn(answer: Memory): string {
+  const type = stringIn(answer, STATMOUNT.STATMOUNT_FS_TYPE, 36);
+  const subtype = stringIn(answer, STATMOUNT.STATMOUNT_FS_SUBTYPE, 120);
   return subtype === '' ? type : `${type}.${subtype}`;
 }
 
 /** Its offset from the end of the fixed part is at `at`; empty when it was not answered. */
-function stringIn(buffer: Buffer, bit: number, at: number): string {
-  return (maskOf(buffer) & bit) === 0 ? '' : stringAt(buffer, buffer.readUInt32LE(at));
+function stringIn(answer: Memory, bit: number, at: number): string {
+  return (maskOf(answer) & bit) === 0 ? '' : stringAt(answer, u32(answer, at));
 }
 
-/** The same of several, one behind the other. */
-function stringsIn(
-  buffer: Buffer,
-  { bit, at, count }: { readonly bit: number; readonly at: number; readonly count: number },
-): string[] {
-  if ((maskOf(buffer) & bit) === 0) return [];
-  let offset = buffer.readUInt32LE(at);
-  return Array.from({ length: count }, () => {
-    const text = stringAt(buffer, offset);
-    offset = buffer.indexOf(0, FIXED_BYTES + offset) + 1 - FIXED_BYTES;
-    return text;
-  });
+/** The same of several, one behind the other, whose number is at `countAt`. */
+function stringsIn(answer: Memory, bit: number, at: number, countAt: number): string[] {
+  const strings: string[] = [];
+  if ((maskOf(answer) & bit) === 0) return strings;
+  const count = u32(answer, countAt);
+  for (let offset = u32(answer, at); strings.length < count; ) {
+    strings.push(stringAt(answer, offset));
+    offset = answer.buffer.indexOf(0, FIXED_BYTES + offset) + 1 - FIXED_BYTES;
+  }
+  return strings;
 }
 
 function mountOptions(attributes: number): string[] {
@@ -177,13 +172,9 @@ function superblockFlags(flags: number): string[] {
   return [flags & SB_RDONLY ? 'ro' : 'rw', ...names];
 }
 
-interface PeerGroups {
-  readonly group: bigint;
-  readonly master: bigint;
-  readonly from: bigint;
-}
-
-function propagationOf(type: number, { group, master, from }: PeerGroups): string[] {
+function propagationIn(answer: Memory): string[] {
+  const type = u32(answer, 72);
+  const [group, master, from] = [u64(answer, 80), u64(answer, 88), u64(answer, 96)];
   const shown: string[] = [];
   if (type & PROPAGATION.MS_SHARED) shown.push(`shared:${group}`);
   if (type & PROPAGATION.MS_SLAVE) shown.push(`master:${master}`);

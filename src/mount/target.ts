@@ -4,9 +4,9 @@
 //   beneath   the path is resolved below that directory, which is opened once; no symbolic link, no `..` and no
 //             magic link on the way is followed (openat2(2)): for paths that came from elsewhere
 //   absent    the path is resolved as any program would: for paths that the caller chose
-import { openSync, readdirSync, readlinkSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import path from 'node:path';
-import { O, S_IF, STATX, STATX_MASK } from '../sys/constants.ts';
+import { AT_FDCWD, O, S_IF, STATX, STATX_MASK } from '../sys/constants.ts';
 import { hasErrno, SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
 import { kindOf, openBelow, openPathAt } from '../sys/open-below.ts';
@@ -145,8 +145,8 @@ function openParent({ path: target, beneath }: TargetSpec): Fd {
   if (['', '.', '..', '/'].includes(path.basename(target))) throw fail('names no place to mount at');
   const directory = path.dirname(target);
   try {
-    if (beneath === undefined) return new Fd(openSync(directory, O.O_PATH | O.O_DIRECTORY));
-    using root = new Fd(openSync(beneath, O.O_PATH | O.O_DIRECTORY));
+    if (beneath === undefined) return openat(AT_FDCWD, directory, O.O_PATH | O.O_DIRECTORY);
+    using root = openat(AT_FDCWD, beneath, O.O_PATH | O.O_DIRECTORY);
     const below = path.relative(beneath, directory);
     if (below === '..' || below.startsWith('../')) throw fail(`must lie below ${beneath}`);
     return openBelow(root, below || '.');

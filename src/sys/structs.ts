@@ -7,11 +7,16 @@
 export const viewOf = (buffer: Buffer): DataView =>
   new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
 
+export interface Memory {
+  readonly buffer: Buffer;
+  readonly view: DataView;
+}
+
 /**
  * Memory for one kind of structure and one call at a time. What the kernel reads is filled anew for each call, and has been
  * read when that returns; what the kernel fills is read before the next call.
  */
-export function memoryFor(bytes: number): { readonly buffer: Buffer; readonly view: DataView } {
+export function memoryFor(bytes: number): Memory {
   const buffer = Buffer.alloc(bytes);
   return { buffer, view: viewOf(buffer) };
 }
