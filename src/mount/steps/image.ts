@@ -78,7 +78,7 @@ export const imageStepRows: Rows<ImageSteps> = {
     apply: ({ image, path, as, ...options }, at) => {
       const device = attachImage(at.get(image), path, options);
       devices.set(device.fd, device.path);
-      at.put(as, device.fd, device);
+      at.put(as, device.fd);
     },
   },
   useDevice: {
