@@ -10,6 +10,7 @@ import { eventually, temporaryDirectory } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { type NriHost, nriHost, startNriHost } from '../support/nri-host.ts';
 import { tell } from '../support/report.ts';
+import { wordsOf } from '../support/words.ts';
 import { type CrashSwitch, crashSwitch } from './crash-switch.ts';
 import { mountsAt } from './kernel.ts';
 import { startNode, type TestNode } from './node.ts';
@@ -148,7 +149,10 @@ function crashes(specimens: readonly Specimen[], { waiting, prepare }: CrashesOp
         this.timeout(timeout);
         if (specimen.needs) needTool(this, specimen.needs, `volumes of kind ${specimen.title}`);
         for (let n = only ?? 1; ; n++) {
-          const happened = await killAt(n, call, specimen, WORLDS[(n + i) % WORLDS.length] ?? rebooted);
+          const world = WORLDS[(n + i) % WORLDS.length] ?? rebooted;
+          const happened = await killAt(n, call, specimen, world).catch((error: unknown) => {
+            throw new Error(wordsOf(error), { cause: error });
+          });
           await expectNothingLeft(node);
           if (only !== undefined) expect(happened, 'there are fewer things').to.have.length(n);
           if (only !== undefined || happened.length < n) break;

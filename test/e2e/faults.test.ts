@@ -18,6 +18,7 @@ import { expect } from 'chai';
 import { type Errno, errnosOf } from '../support/faults/plausible.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { tell } from '../support/report.ts';
+import { wordsOf } from '../support/words.ts';
 import { type Fault, type FaultSwitch, faultSwitch, type Site } from './fault-switch.ts';
 import { failBelow, isTraceable } from './fault-trace.ts';
 import { MAPPING } from './kinds.ts';
@@ -98,7 +99,7 @@ describe('a system call that fails', function () {
           const outcome = await tryFault(specimen, call, injection, i % 2 === 0);
           for (const counts of [outcomes, inAll]) counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
         } catch (error) {
-          const failure = `${nameOf(call, fault)}\n${textOf(error)}`;
+          const failure = `${nameOf(call, fault)}\n${wordsOf(error)}`;
           // At once, as the end may be hours away.
           console.log(failure);
           failures.push(failure);
@@ -125,7 +126,7 @@ describe('a system call that fails', function () {
         try {
           outcomes.push(await tryFault(specimen, call, injection, i % 2 === 0));
         } catch (error) {
-          throw new Error(`${call}: ${errno} at ${name}: ${textOf(error)}`, { cause: error });
+          throw new Error(`${call}: ${errno} at ${name}: ${wordsOf(error)}`, { cause: error });
         }
       }
       console.log(`      ${outcomes.join(', ')}`);
@@ -304,12 +305,6 @@ function useNewMapping(context: Record<string, string>): void {
   if (context.uidmap !== MAPPING) return;
   const mapping = `${MAPPING},80000:${300_000 + mappings++}:1`;
   Object.assign(context, { uidmap: mapping, gidmap: mapping });
-}
-
-/** With the error that a failed disposal would hide. */
-function textOf(error: unknown): string {
-  if (error instanceof SuppressedError) return `${textOf(error.suppressed)}\nand then ${textOf(error.error)}`;
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** The same for the same seed. */
