@@ -29,6 +29,8 @@ export const withLaterRecords: World = (node) =>
 
 export const withEarlierRecords: World = (node) =>
   changeRecords(node, (record) => {
+    // It had no volumes that wait for their pod.
+    if (record.state === 'waiting') return record;
     const known = Object.entries(record).filter(([name]) => FIRST_SCHEMA.includes(name));
     return { schema: 1, ...Object.fromEntries(known), fingerprint: 'of less than now' };
   });
