@@ -58,7 +58,7 @@ export const layerSteps: Rows<LayerSteps> = {
   },
 };
 
-/** The copy that a layer was opened in, of those that were to be copied: some kernels take it when that is attached. */
+/** The copy that a layer was opened in, if any, which must be attached for some kernels to take the layer. */
 const holders = new WeakMap<Fd, Fd>();
 export const holderOf = (layer: Fd): Fd | undefined => holders.get(layer);
 
@@ -71,10 +71,10 @@ function openSiblings(
   const [directory, together] = mostInOne(layers);
   if (together.length < 2) return layers;
   using held = new DisposableStack();
-  const parent = held.use(directoryAt(directory, at));
+  const parent = held.use(orNone(() => at.sources.directory(directory)));
   if (parent === undefined) return layers;
   const { mountId } = whatIs(parent.fd);
-  const tree = copy && copyOrNone(copy, parent.fd, directory);
+  const tree = copy && orNone(() => copy(parent.fd, directory));
   if (copy && !tree) return layers;
   if (tree) at.put(`copy of ${directory}`, tree);
   const prefix = directory === '/' ? 1 : directory.length + 1;
@@ -94,10 +94,10 @@ function mostInOne(layers: readonly NamedLayer[]): [directory: string, layers: r
   return [...groups].reduce((most, group) => (group[1].length > most[1].length ? group : most), ['/', []]);
 }
 
-/** Undefined where it cannot be had: what is wrong with it is said of its layers. */
-function directoryAt(directory: string, { sources }: Workplace): SourceDirectory | undefined {
+/** Undefined where it cannot be had: what is wrong with it may be no matter for the layers, or is said of them. */
+function orNone<T>(make: () => T): T | undefined {
   try {
-    return sources.directory(directory);
+    return make();
   } catch (error) {
     if (error instanceof MountError || error instanceof SyscallError) return undefined;
     throw error;
@@ -203,14 +203,14 @@ function copyOfParent(copy: Copy, places: readonly Place[], at: Workplace): Shar
   using parent = openat(first.fd, path.relative(first.path, common), O.O_PATH | O.O_DIRECTORY);
   const { mountId } = first.found;
   if (whatIs(parent).mountId !== mountId) return undefined;
-  const tree = copyOrNone(copy, parent, common);
+  const tree = copyUnlessLocked(copy, parent, common);
   if (tree === undefined) return undefined;
   at.put(`copy of ${mountId}`, tree);
   return { tree, path: common };
 }
 
 /** Other mounts below it may be locked to it (mount_namespaces(7)), which none of the layers holds. */
-function copyOrNone(copy: Copy, parent: Fd, name: string): Fd | undefined {
+function copyUnlessLocked(copy: Copy, parent: Fd, name: string): Fd | undefined {
   try {
     return copy(parent, name);
   } catch (error) {
@@ -234,9 +234,9 @@ function findIn(shared: Shared, place: Place): Fd | undefined {
   }
 }
 
-/** What a descriptor refers to, or has in it by this name: a link for itself. Asks no server. */
+/** What a descriptor refers to, or what has this name in it: a link for itself. */
 function whatIs(directory: Fd, name = ''): Statx {
-  const how = name === '' ? STATX.AT_EMPTY_PATH : STATX.AT_SYMLINK_NOFOLLOW | STATX.AT_NO_AUTOMOUNT;
+  const how = name === '' ? STATX.AT_EMPTY_PATH : STATX.AT_SYMLINK_NOFOLLOW;
   const mask = STATX_MASK.STATX_BASIC_STATS | STATX_MASK.STATX_MNT_ID;
   return statx(directory, name, how | STATX.AT_STATX_DONT_SYNC, mask);
 }

@@ -25,6 +25,8 @@ import { EMPTY_LAYER } from '../steps/row.ts';
 import type { OverlayParts } from './jobs.ts';
 
 const LONGEST_FSCONFIG_STRING = 255;
+/** A page, with the zero at its end: what does not fit the kernel leaves out without a word. */
+const LONGEST_DATA = 4095;
 
 /** This process's open descriptors, as links: where the namespace has /proc/self/fd (thread-worker.ts). */
 export const DESCRIPTORS = 'd';
@@ -95,8 +97,16 @@ function byContext(source: string, options: readonly string[]): number {
 
 /** @param flags MS_*: before Linux 6.5 an overlay takes no `ro` among its options */
 function byMount(source: string, flags: number, options: readonly string[]): number {
+  const data = escapeData(options);
+  const bytes = Buffer.byteLength(data);
+  if (bytes > LONGEST_DATA) {
+    const why = 'with descriptors of its layers in place of their paths';
+    throw new Error(
+      `an overlay with options of ${bytes} bytes, ${why}; mount(2) takes ${LONGEST_DATA}; use fewer of either`,
+    );
+  }
   makeDirectory('m');
-  mount(source, 'm', 'overlay', flags, escapeData(options));
+  mount(source, 'm', 'overlay', flags, data);
   try {
     return openTree(AT_FDCWD, 'm', OPEN_TREE.OPEN_TREE_CLONE | OPEN_TREE.OPEN_TREE_CLOEXEC).release();
   } finally {

@@ -102,6 +102,40 @@ describeEngines('layers that lie side by side', (bench) => {
     }
   }
 
+  it('are mapped where what they are mounted on cannot be', async () => {
+    using place = mountPlace();
+    writeFiles(place.path, {
+      'lower/x/': '',
+      'lower/y/': '',
+      'bottom/': '',
+      'disk/x/of-x': '',
+      'disk/y/of-y': '',
+    });
+    mountCommand(
+      '-t',
+      'overlay',
+      '-o',
+      `lowerdir=${place.at('lower')}:${place.at('bottom')}`,
+      'o',
+      place.at('bottom'),
+    );
+    for (const name of ['x', 'y']) mountCommand('--bind', place.at('disk', name), place.at('bottom', name));
+    for (const from of [{}, { sourceRoots: [{ path: place.path }] }]) {
+      const options = [`lowerdir=${place.at('bottom/x')}:${place.at('bottom/y')}`, ...SHIFT_UP];
+      const mounts = [{ type: 'overlay', source: 'overlay', options }];
+      await bench.engine.mountAll({
+        mounts,
+        target: { path: place.at('target') },
+        create: 'directory',
+        ...from,
+      });
+      expect(ownerOf(place.at('target/of-x'))).to.equal('100000:100000');
+      expect(ownerOf(place.at('target/of-y'))).to.equal('100000:100000');
+      await bench.unmount(place.at('target'));
+    }
+    for (const name of ['bottom/x', 'bottom/y', 'bottom']) unmountCommand(place.at(name));
+  });
+
   it('are found on several levels, and on several mounts at once, mapped', async () => {
     using place = mountPlace();
     const names = ['root/a', 'root/b', 'root/c/fs', 'root/d/fs', 'disk/e', 'disk/f'];

@@ -330,6 +330,24 @@ describeEngines('an overlay', (bench) => {
     expect(error.message).to.contain(words);
   });
 
+  it('has all of its options, or is refused where mount(2) cannot be told them', async () => {
+    using place = mountPlace();
+    const layers = Array.from({ length: 60 }, (_, i) => `layers/${i}/`);
+    writeFiles(place.path, Object.fromEntries(layers.map((name) => [name, ''])));
+    const many = Array.from({ length: 250 }, () => 'redirect_dir=nofollow');
+    const options = [lowerdir(layers.map((name) => place.at(name))), ...many, 'userxattr'];
+    try {
+      await bench.mount(overlayOf(...options), place.at('target'));
+    } catch (error) {
+      await failureOf(Promise.reject(error), { rolledBack: true });
+      expect(String(error)).to.match(/mount\(2\) takes 4095; use fewer/);
+      expect(bench.tier === 'fd' && spoken(bench) && !kernelIsBefore('6.15')).to.equal(false);
+      return;
+    }
+    expect(mountAt(place.at('target')).superblockOptions).to.include('userxattr');
+    await bench.unmount(place.at('target'));
+  });
+
   it('is refused where upperdir and workdir are on two filesystems', async () => {
     using place = mountPlace();
     writeFiles(place.path, { 'lower/': '', 'upper/': '' });
