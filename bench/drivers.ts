@@ -6,6 +6,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../src/rpc/client.ts';
 import { IdentityService } from '../src/rpc/generated/csi.ts';
+import { StatusError } from '../src/rpc/status.ts';
 import { sharedMount } from '../test/support/fixtures.ts';
 import type { Session } from './session.ts';
 
@@ -47,6 +48,15 @@ export function startPeer(session: Session, name: string): Promise<Driver> {
       ...[other ?? session.programs.csiDriver, `--endpoint=unix://${socket}`, '--nodeid=bench'],
     ],
     bindContext: (source) => context ?? JSON.stringify({ source }),
+  });
+}
+
+/** Our server without a driver behind it. */
+export function startEmpty(session: Session, name: string): Promise<Driver> {
+  return startDriver(session, name, {
+    name: 'the same server with nothing to do',
+    command: ({ socket }) => [process.execPath, join(import.meta.dirname, 'empty-server.ts'), socket],
+    bindContext: () => '{}',
   });
 }
 
@@ -110,7 +120,8 @@ async function isReady(socket: string): Promise<boolean> {
   using client = connect(IdentityService, socket);
   try {
     return (await client.probe({}, { timeoutMs: 1_000 })).ready !== false;
-  } catch {
-    return false; // Not yet.
+  } catch (error) {
+    // An empty one has no Identity; else it is not there yet.
+    return error instanceof StatusError && error.code === 'UNIMPLEMENTED';
   }
 }

@@ -1,17 +1,17 @@
 // NodePublish and NodeUnpublish of a bind volume over the socket, called as kubelet calls, by one caller and by 32: beside
-// a CSI driver written in Go in the usual way, in turns. Ours records what it does on disk first, which the peer does not.
+// a CSI driver written in Go in the usual way, in turns, and our own server with nothing behind it. Ours records what it does
+// on disk first, which the peer does not.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasTool } from '../test/support/need.ts';
-import { type Driver, startOurs, startPeer } from './drivers.ts';
+import { type Driver, startEmpty, startOurs, startPeer } from './drivers.ts';
 import type { Result, Sample } from './finding.ts';
-import type { GoalName } from './goals.ts';
 import { type LineProgram, startLineProgram } from './lines.ts';
 import { runAlone, type Session } from './session.ts';
 import { median } from './statistics.ts';
 import { readTrace, SYNC_CALLS, TRACED, type Trace } from './trace.ts';
 
-/** Each block is ours, then theirs. */
+/** Each block is ours, then theirs, then the empty one's. */
 const BLOCKS = 12;
 const CYCLES = { 1: 30, 32: 3 } as const;
 const TRACED_CYCLES = 50;
@@ -23,10 +23,13 @@ export async function publish(session: Session): Promise<Result[]> {
   {
     await using ours = await startOurs(session, 'publish');
     await using peer = await startPeer(session, 'publish-peer');
+    await using empty = await startEmpty(session, 'publish-empty');
     for (const count of [1, 32] as const) {
-      const [our, their] = await blocks(session, callers, { ours, peer, source, count });
-      const goals: GoalName[] = [`publish-${count}-p50`, `publish-${count}-p99`];
-      results.push(...goals.map((goal) => ({ goal, ours: our, peer: their })));
+      const samples = await blocks(session, callers, { drivers: [ours, peer, empty], source, count });
+      const [our, their, nothing] = samples;
+      if (!our || !nothing) throw new Error('nothing was measured');
+      results.push({ goal: `publish-${count}-p50`, ours: our, peer: their, beside: [nothing] });
+      results.push({ goal: `publish-${count}-p99`, ours: our, peer: their });
     }
   }
   if (!hasTool('strace')) return [...results, { goal: 'publish-processes', skipped: 'there is no strace' }];
@@ -42,8 +45,7 @@ export async function publish(session: Session): Promise<Result[]> {
 }
 
 interface Blocks {
-  readonly ours: Driver;
-  readonly peer: Driver;
+  readonly drivers: readonly Driver[];
   readonly source: string;
   readonly count: 1 | 32;
 }
@@ -51,10 +53,9 @@ interface Blocks {
 async function blocks(
   { rounds }: Session,
   callers: LineProgram,
-  { ours, peer, source, count }: Blocks,
-): Promise<[Sample, Sample]> {
-  const samples = [ours, peer].map(({ name }) => ({ name, values: [] as number[] })) as [Mutable, Mutable];
-  const drivers = [ours, peer];
+  { drivers, source, count }: Blocks,
+): Promise<Sample[]> {
+  const samples = drivers.map(({ name }) => ({ name, values: [] as number[] }));
   for (const driver of drivers) {
     const context = driver.bindContext(source);
     await callers.ask('stage', driver.socket, count, context, driver.kubeletDir);
@@ -70,10 +71,6 @@ async function blocks(
     await callers.ask('unstage', socket, count, bindContext(source), kubeletDir);
   }
   return samples;
-}
-
-interface Mutable extends Sample {
-  readonly values: number[];
 }
 
 /** What the processes of the driver do, by strace; -D: which is not their parent. */
