@@ -3,15 +3,16 @@
 //
 //   written   before the first side effect (`intended`) and after the last (`done`); removed when all is undone
 //   how       durable.ts: after a crash the line before or the new one
-//   on disk   the first of a volume, and `intended`, before put() returns. What comes after outlives the driver; should the
-//             machine end, either is found, and both say the same: mounts end with the machine (inBoot)
+//   on disk   the first of a volume, and `intended`, before put() returns, where what the volume makes outlives the
+//             machine too (outlivesMachine). All others outlive the driver: with the machine end the mounts, and a record
+//             of an earlier boot says no more than that (inBoot)
 //   whose     one driver's: the state directory is locked for as long as the journal is open
 //
 //   found at open                    becomes
 //   a record of this boot            what it says
 //   a record of an earlier boot      `intended`: its mounts and devices are gone, its layer is there still
 //   a record of a later version      what of it can be read (record.ts); its file stays until the volume is gone
-//   an empty file                    nothing: its first line was never written, and so nothing was begun
+//   an empty file, or NULs           nothing: its first line was never written, or not before the machine ended
 //   anything else called .json       set aside, never deleted
 //
 // What is really mounted is for the kernel to say; a record only says what was meant.
@@ -26,6 +27,7 @@ import {
   isLater,
   LaterRecordError,
   newRecord,
+  outlivesMachine,
   parseRecord,
   type RecordFields,
   type RecordKey,
@@ -78,7 +80,8 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
       const name = fileNameOf(record);
       const isFirst = !records.has(name);
       try {
-        const survives = isFirst || record.state === 'intended' ? 'machine' : 'driver';
+        const isBegun = isFirst || record.state === 'intended';
+        const survives = isBegun && outlivesMachine(record) ? 'machine' : 'driver';
         await files.write(name, formatRecord(record), survives);
       } catch (error) {
         // It may be there all the same, only not for sure; without a caller who knows of it nobody would remove it.
@@ -107,7 +110,7 @@ async function load(
     if (!name.endsWith('.json')) continue;
     try {
       const text = await readFile(file, 'utf8');
-      if (text === '') {
+      if (/^\0*$/.test(text)) {
         await rm(file).catch(() => undefined);
         continue;
       }

@@ -140,6 +140,13 @@ function isSameRequest(one: string, other: string): boolean {
   return one === other || (digest === otherDigest && !isToldApart);
 }
 
+/** Of volumes that are mounts and nothing else. */
+const KINDS_OF_MOUNTS: readonly string[] = ['bind', 'tmpfs', 'overlay'];
+
+/** Whether the volume makes anything on disk (a writable layer, an image), which somebody must find after a reboot. */
+export const outlivesMachine = ({ volume, layer, device }: VolumeRecord): boolean =>
+  layer === true || device !== undefined || !KINDS_OF_MOUNTS.includes(volume?.kind ?? '');
+
 /** Derived from the key alone: a name to delete is never read from a record. */
 export function fileNameOf(key: RecordKey): string {
   return `${nameOf(key)}.json`;

@@ -156,11 +156,16 @@ describe('the journal', () => {
     expect(setAside).to.deep.equal([]);
   });
 
-  it('an empty file, of which nothing was written, is nothing', async () => {
-    plant(fileNameOf(STAGE), '');
-    using journal = await open();
-    expect([journal.find(STAGE), files(), setAside]).to.deep.equal([undefined, [], []]);
-  });
+  for (const [what, text] of [
+    ['empty', ''],
+    ['of NULs', '\0'.repeat(300)],
+  ] as const) {
+    it(`a file that is ${what}, of which nothing came to the disk, is nothing`, async () => {
+      plant(fileNameOf(STAGE), text);
+      using journal = await open();
+      expect([journal.find(STAGE), files(), setAside]).to.deep.equal([undefined, [], []]);
+    });
+  }
 
   it('reads what the first versions wrote, one document on many lines', async () => {
     const record = { schema: SCHEMA, ...STAGE, ...DONE, bootId: BOOT_ID };

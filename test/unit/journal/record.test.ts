@@ -7,6 +7,7 @@ import {
   formatRecord,
   isOfRequest,
   layerNameOf,
+  outlivesMachine,
   parseRecord,
   SCHEMA,
   type VolumeRecord,
@@ -193,6 +194,26 @@ describe('the record of a file', () => {
       expect(() => parseRecord(currentIn(FIRST + damaged)), JSON.stringify(damaged)).to.throw();
     }
   });
+});
+
+describe('what a volume makes', () => {
+  const volume = (kind: string) => ({ volume: { kind, type: kind, sources: [] } });
+  const CASES: readonly (readonly [what: string, fields: Partial<VolumeRecord>, outlives: boolean])[] = [
+    ['mounts alone', volume('bind'), false],
+    ['a filesystem in memory', volume('tmpfs'), false],
+    ['an overlay of layers that are there', { ...volume('overlay'), layer: false }, false],
+    ['a writable layer', { ...volume('overlay'), layer: true }, true],
+    ['a loop device', { ...volume('bind'), device: { image: '/image' } }, true],
+    ['an image, if need be', volume('image'), true],
+    ['what a helper makes', volume('fuse'), true],
+    ['several mounts', volume('mounts'), true],
+    ['something of a kind to come', volume('dreams'), true],
+    ['it is not known what', { volume: undefined }, true],
+  ];
+  for (const [what, fields, outlives] of CASES) {
+    it(`${what}: ${outlives ? 'outlives the machine' : 'ends with it'}`, () =>
+      expect(outlivesMachine({ ...RECORD, ...fields })).to.equal(outlives));
+  }
 });
 
 describe('the request of a record', () => {
