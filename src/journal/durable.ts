@@ -13,7 +13,7 @@
 //                         who ask for that while one is under way share the next
 //
 // A disk that is full or read-only is said to be so, and leaves what was there.
-import { constants, fstatSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm, unlink } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -28,7 +28,7 @@ export class StateError extends Error {
 export type Survives = 'driver' | 'machine';
 
 /** @throws StateError, all of them */
-export interface DurableDirectory extends Disposable {
+export interface DurableDirectory {
   /**
    * Makes the directory too: it may have been removed under us, with all that was in it.
    * @param line with its newline
@@ -54,7 +54,7 @@ const MORE = constants.O_WRONLY | constants.O_APPEND;
 
 export function durableDirectory(directory: string): DurableDirectory {
   const files = new Map<string, Own>();
-  const names = nameSync(directory);
+  const syncNames = shared(() => syncDirectory(directory));
   const pathOf = (name: string) => path.join(directory, name);
 
   async function begin(name: string, line: string, survives: Survives): Promise<void> {
@@ -77,7 +77,7 @@ export function durableDirectory(directory: string): DurableDirectory {
       own.lines++;
       own.bytes += Buffer.byteLength(line);
       if (survives === 'driver') return;
-      await Promise.all([handle.datasync(), own.isNamed ? undefined : names.sync()]);
+      await Promise.all([handle.datasync(), own.isNamed ? undefined : syncNames()]);
       own.isNamed = true;
     } finally {
       // Nobody has to wait for that: what was written is where it was written to.
@@ -88,7 +88,7 @@ export function durableDirectory(directory: string): DurableDirectory {
   async function replace(name: string, line: string, survives: Survives): Promise<void> {
     await replaceFile(pathOf(name), line);
     files.set(name, { lines: 1, bytes: Buffer.byteLength(line), isNamed: survives === 'machine' });
-    if (survives === 'machine') await names.sync();
+    if (survives === 'machine') await syncNames();
   }
 
   async function write(name: string, line: string, survives: Survives): Promise<void> {
@@ -122,7 +122,6 @@ export function durableDirectory(directory: string): DurableDirectory {
           if (codeOf(error) !== 'ENOENT') throw error;
         });
       }),
-    [Symbol.dispose]: () => names[Symbol.dispose](),
   };
 }
 
@@ -148,24 +147,10 @@ async function writeSynced(file: string, text: string): Promise<void> {
   await handle.writeFile(text);
 }
 
-interface NameSync extends Disposable {
-  /** A new name is only on disk once its directory is (fsync(2)). */
-  sync(): Promise<void>;
-}
-
-function nameSync(directory: string): NameSync {
-  let handle: FileHandle | undefined;
-  const letGo = () => {
-    void handle?.close().catch(() => undefined);
-    handle = undefined;
-  };
-  const sync = shared(async () => {
-    // Somebody may have removed it, and made another. The kernel has that at hand.
-    if (handle !== undefined && fstatSync(handle.fd).nlink === 0) letGo();
-    handle ??= await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-    await handle.sync();
-  });
-  return { sync, [Symbol.dispose]: letGo };
+/** A new name is only on disk once its directory is. */
+async function syncDirectory(directory: string): Promise<void> {
+  await using handle = await open(directory, 'r');
+  await handle.sync();
 }
 
 /**

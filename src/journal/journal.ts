@@ -66,7 +66,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   lock.use(await lockDirectory(stateDir));
   const bootId = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
   const records = await load(directory, bootId, options);
-  const files = lock.use(durableDirectory(directory));
+  const files = durableDirectory(directory);
   const held = lock.move();
   return {
     find: (key) => records.get(fileNameOf(key)),

@@ -48,7 +48,6 @@ describe('a durable directory', () => {
   afterEach(() => {
     Object.assign(promises, { open, rename });
     syncBuiltinESMExports();
-    directory[Symbol.dispose]();
     place[Symbol.dispose]();
   });
 
@@ -136,7 +135,6 @@ describe('a durable directory', () => {
       expect(text('a')).to.equal('one\n');
       await directory.write('a', 'two\n', 'driver');
       expect(text('a')).to.match(/^(one\n)?two\n$/);
-      directory[Symbol.dispose]();
     } finally {
       unmountCommand(place.at('files'));
     }
