@@ -311,8 +311,8 @@ describeWithoutLayers('an idmapped bind mount', (bench) => {
   it('maps all of a tree', async () => {
     using place = mountPlace();
     writeFiles(place.at('source'), { 'sub/': '', top: { uid: 1000, gid: 1000 } });
-    mountCommand('-t', 'tmpfs', 'sub', place.at('source/sub'));
-    writeFiles(place.at('source/sub'), { below: { uid: 1001, gid: 1001 } });
+    writeFiles(place.at('other'), { below: { uid: 1001, gid: 1001 } });
+    mountCommand('--bind', place.at('other'), place.at('source/sub'));
     const mount: Mount = { type: 'rbind', source: place.at('source'), options: ['ro', ...SHIFT_DOWN] };
     await bench.mount(mount, place.at('target'));
     expect(ownerOf(place.at('target/top'))).to.equal('0:0');
