@@ -160,7 +160,8 @@ export const FEATURES = {
   'erofs-from-file': {
     since: '6.12',
     neededFor: 'erofs images without a loop device',
-    without: 'they get a loop device, as they do on tmpfs and overlay everywhere',
+    without:
+      'they get a loop device, as they do on tmpfs and overlay everywhere; by mount(2) with the option loop only',
     essential: false,
     how: 'an erofs mount of an empty file on a ramfs, which is no erofs but must be read to say so',
     probe: () => {

@@ -2,16 +2,15 @@
 import { expect } from 'chai';
 import { localEngine } from '../../../src/mount/engine.ts';
 import { mountPlace, ownerOf, writeFiles } from '../../support/fixtures.ts';
-import { needKernel } from '../../support/need.ts';
+import { needSecondMap } from '../../support/need.ts';
 import { describeEngines, failureOf } from './engines.ts';
 
-const NO_SECOND_MAP = 'a mount that is ID-mapped cannot be mapped again';
 const FIRST = ['uidmap=0:1000:10', 'gidmap=0:1000:10'];
 const SECOND = ['uidmap=1000:5000:5', 'gidmap=1000:6000:5'];
 
 describeEngines('an ID map on a mapped source', (bench) => {
   it('is composed with that of the source, for a bind', async function () {
-    needKernel(this, '6.15', NO_SECOND_MAP);
+    needSecondMap(this);
     using place = mountPlace();
     writeFiles(place.path, { 'source/zero': '' });
     await bench.mount({ type: 'bind', source: place.at('source'), options: FIRST }, place.at('mapped'));
@@ -23,7 +22,7 @@ describeEngines('an ID map on a mapped source', (bench) => {
   });
 
   it('is composed for each lowerdir of an overlay', async function () {
-    needKernel(this, '6.15', NO_SECOND_MAP);
+    needSecondMap(this);
     using place = mountPlace();
     writeFiles(place.path, { 'source/zero': '', 'plain/own': '' });
     await bench.mount({ type: 'bind', source: place.at('source'), options: FIRST }, place.at('mapped'));
@@ -39,7 +38,7 @@ describeEngines('an ID map on a mapped source', (bench) => {
   });
 
   it('is composed for lowerdirs side by side on a mapped mount', async function () {
-    needKernel(this, '6.15', NO_SECOND_MAP);
+    needSecondMap(this);
     using place = mountPlace();
     writeFiles(place.path, { 'source/a/zero': '', 'source/b/one': { uid: 1, gid: 1 } });
     await bench.mount({ type: 'bind', source: place.at('source'), options: FIRST }, place.at('mapped'));
@@ -52,7 +51,7 @@ describeEngines('an ID map on a mapped source', (bench) => {
   });
 
   it('is refused where it maps nothing that the source shows', async function () {
-    needKernel(this, '6.15', NO_SECOND_MAP);
+    needSecondMap(this);
     using place = mountPlace();
     writeFiles(place.path, { 'source/zero': '' });
     await bench.mount({ type: 'bind', source: place.at('source'), options: FIRST }, place.at('mapped'));

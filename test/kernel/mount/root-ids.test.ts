@@ -12,7 +12,7 @@ import {
   writeFiles,
 } from '../../support/fixtures.ts';
 import { makeImage } from '../../support/images.ts';
-import { maskedCalls, needMappedTmpfs, skipMasked } from '../../support/need.ts';
+import { maskedCalls, needMappedTmpfs, needSecondMap, skipMasked } from '../../support/need.ts';
 import { describeEngines, failureOf, mountAt, SHIFT_UP } from './engines.ts';
 
 /** 1000:1001 on disk is shown as 2000:2001. */
@@ -186,6 +186,7 @@ describeEngines('a root shown as somebody else', (bench) => {
   });
 
   it('of a source that is ID-mapped already is the one that it shows', async function () {
+    needSecondMap(this);
     if (maskedCalls.includes('statmount')) skipMasked(this, 'the map of the source is asked by it');
     using place = mountPlace();
     writeSource(place.at('source'));
@@ -198,6 +199,7 @@ describeEngines('a root shown as somebody else', (bench) => {
   });
 
   it('of such a source must have an id in its map', async function () {
+    needSecondMap(this);
     if (maskedCalls.includes('statmount')) skipMasked(this, 'the map of the source is asked by it');
     using place = mountPlace();
     writeSource(place.at('source'));
