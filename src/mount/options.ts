@@ -166,10 +166,13 @@ export function parseOptions(options: readonly string[]): ParsedOptions {
         break;
     }
   }
+  const flags = { mount, recursive, superblock, propagation, bind, remount };
+  // As a bind has it: a third of what its plan takes is saved.
+  if (data.length === 0) return { ...flags, idmap: undefined, directories: [], loop: undefined, data };
   const { idmap, rest: withoutIds } = takeIdmap(data);
   const { directories, rest: withoutDirectories } = takeDirectories(withoutIds);
   const { loop, rest } = takeLoop(withoutDirectories);
-  return { mount, recursive, superblock, propagation, bind, remount, idmap, directories, loop, data: rest };
+  return { ...flags, idmap, directories, loop, data: rest };
 }
 
 /** `later` after `earlier`, as one change: what it sets is not cleared, what it clears is not set. */
