@@ -1,9 +1,23 @@
 // Others on the node take what the plugin needs: the disk of its state, processes, devices, user namespaces, the clock. Each
 // call says what there is too little of and what to do, leaves nothing, and is served when the neighbour has stopped.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { openLoop, openLoopControl } from '../../src/mount/loop/nodes.ts';
+import { hasErrno } from '../../src/sys/errors.ts';
+import { Fd } from '../../src/sys/fd.ts';
+import { loopClear, loopGetFree, loopSetFd } from '../../src/sys/loop.ts';
 import {
   eventually,
   fuseMount,
@@ -252,6 +266,44 @@ describe('a node that is short of', () => {
     group.set('devices.allow', 'b 7:* rwm');
     expect(await volume.stage()).to.include(OK);
   });
+
+  it('loop devices: all that there are are taken, and the kernel makes one more', async function () {
+    needTool(this, 'mkfs.ext4', 'an image');
+    await warmUp();
+    await using volume = volumeOfKind(node, MADE);
+    using place = temporaryDirectory();
+    using taken = allLoopDevices(place.at('file'));
+    expect(await volume.stage()).to.include(OK);
+    expect(await volume.publish()).to.include(OK);
+    const [device = ''] = devicesOf(node);
+    expect(device).to.match(/^\/dev\/loop\d+$/);
+    expect(taken.numbers.map((number) => `/dev/loop${number}`)).to.not.include(device);
+  });
+
+  /** With this file on each that was free. */
+  function allLoopDevices(path: string): { readonly numbers: readonly number[] } & Disposable {
+    using stack = new DisposableStack();
+    writeFileSync(path, Buffer.alloc(4096));
+    using file = new Fd(openSync(path, 'r'));
+    using control = openLoopControl();
+    const isFree = (name: string) => !existsSync(`/sys/block/${name}/loop/backing_file`);
+    const free = readdirSync('/sys/block').filter((name) => name.startsWith('loop') && isFree(name));
+    const numbers = free.flatMap(() => {
+      const number = loopGetFree(control);
+      const device = stack.use(openLoop(number, 0));
+      try {
+        loopSetFd(device, file);
+      } catch (error) {
+        // Others take some, too.
+        if (!hasErrno(error, 'EBUSY')) throw error;
+        return [];
+      }
+      stack.defer(() => loopClear(device));
+      return [number];
+    });
+    const owned = stack.move();
+    return { numbers, [Symbol.dispose]: () => owned.dispose() };
+  }
 
   it('open files: nothing is left, and it is served when there are more', async function () {
     needTool(this, 'prlimit', 'a limit of a running process');
