@@ -16,6 +16,7 @@ import {
   loopSetStatus,
 } from '../../sys/loop.ts';
 import { pauseAbout } from '../../sys/pause.ts';
+import { MountError, messageOf } from '../errors.ts';
 import { reopen } from './image.ts';
 import { openLoop, openLoopControl } from './nodes.ts';
 import type { Attachment } from './reuse.ts';
@@ -43,12 +44,30 @@ export function bindFreeLoop(binding: Binding): Bound {
   using control = openLoopControl();
   for (let tries = 1; ; tries++) {
     try {
-      return bindLoop(loopGetFree(control), binding);
+      return bindLoop(freeLoop(control), binding);
     } catch (error) {
       // EBUSY: taken, or held exclusively; ENXIO, ENODEV, ENOENT: removed (LOOP_CTL_REMOVE).
       if (!hasErrno(error, 'EBUSY', 'ENXIO', 'ENODEV', 'ENOENT', 'EINTR') || tries === TRIES) throw error;
       pauseAbout(Math.min(2 ** tries, MAX_PAUSE_MS));
     }
+  }
+}
+
+/**
+ * A device without a file; the kernel makes one where there is none.
+ * @throws MountError (node-exhausted): EINVAL, all minor numbers are taken, of which there are 2^20, or 4,096 with
+ *   loop.max_part=255 (tried on 6.12)
+ */
+export function freeLoop(control: Fd): number {
+  try {
+    return loopGetFree(control);
+  } catch (error) {
+    if (!hasErrno(error, 'EINVAL')) throw error;
+    const message = `${messageOf(error)}: all the loop devices that there can be have a file; let go of those that nobody needs (losetup --list)`;
+    throw new MountError(
+      { reason: 'node-exhausted', message, rolledBack: true, errno: 'EINVAL' },
+      { cause: error },
+    );
   }
 }
 

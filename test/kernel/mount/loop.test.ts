@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { MountError } from '../../../src/mount/errors.ts';
+import { freeLoop } from '../../../src/mount/loop/bind.ts';
 import { openImage } from '../../../src/mount/loop/image.ts';
 import { lockImage } from '../../../src/mount/loop/lock.ts';
 import { attachLoop, detachLoop, type LoopOptions, loopDevicesOf } from '../../../src/mount/loop.ts';
@@ -246,6 +247,17 @@ describe('a loop device', () => {
     unlinkSync(directory.at('image'));
     writeFileSync(device.path, 'still there');
     expect(shown(device.path).file).to.equal(`${directory.at('image')} (deleted)`);
+  });
+
+  it('is none where the kernel can make no more, which is said with what to do', () => {
+    using directory = temporaryDirectory();
+    sparseFile(directory.at('image'), MIB);
+    using device = attachLoop(directory.at('image'));
+    // 2^20 of them take more memory than a machine has. A device answers what only /dev/loop-control is asked by the same
+    // errno, which is what that was seen to say when all were taken (Linux 6.12, loop.max_part=255: 4,096 of them).
+    const { reason, message } = refusal(() => freeLoop(device.fd));
+    expect(reason).to.equal('node-exhausted');
+    expect(message).to.match(/LOOP_CTL_GET_FREE.* = EINVAL: all the loop devices .*\(losetup --list\)$/);
   });
 
   it('gets its node made where /dev has none', () => {
