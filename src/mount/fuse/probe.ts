@@ -30,13 +30,17 @@ export function filesystemProbe(): FilesystemProbe {
       detached: true,
     });
     child.unref();
-    (child.stderr as Socket).unref();
+    // Where no more files can be opened there is none, and no end either, only the error.
+    (child.stderr as Socket | null | undefined)?.unref();
     let said = '';
     child.stderr?.on('data', (chunk: Buffer) => {
       said += chunk;
     });
     // Nobody could ask: that says nothing of the filesystem.
-    child.on('error', () => resolve({ answers: true }));
+    child.on('error', () => {
+      asking.delete(path);
+      resolve({ answers: true });
+    });
     child.on('close', () => {
       asking.delete(path);
       resolve(DEAD.test(said) ? ENDED : child.signalCode === 'SIGKILL' ? NO_ANSWER : { answers: true });
