@@ -3,7 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { expect } from 'chai';
 import { mountCommand, unmountCommand, writeFiles } from '../support/fixtures.ts';
-import { needRoot } from '../support/need.ts';
+import { needRoot, needSecondMap } from '../support/need.ts';
 import { expectSuccess, run } from './command.ts';
 import { MAPPING } from './kinds.ts';
 import { startNode, type TestNode } from './node.ts';
@@ -145,7 +145,8 @@ describe('a volume context', () => {
     }
   });
 
-  it('that maps nothing of what a mapped source shows is INVALID_ARGUMENT, with what that is', async () => {
+  it('that maps nothing of what a mapped source shows is INVALID_ARGUMENT, with what that is', async function () {
+    needSecondMap(this);
     mkdirSync(node.at('data/mapped'));
     const ids = `uidmap=${IDS.uidmap},gidmap=${IDS.gidmap}`;
     expectSuccess(run(['mount', '-o', `bind,${ids}`, node.at('data/a'), node.at('data/mapped')]));

@@ -39,7 +39,8 @@ import {
   makeTinyImage,
   sparseFile,
 } from '../../support/images.ts';
-import { needRoot } from '../../support/need.ts';
+import { kernelIsBefore } from '../../support/kernel-version.ts';
+import { needKernel, needRoot } from '../../support/need.ts';
 
 const SHIFT = ['uidmap=0:1000:100', 'gidmap=0:2000:100'];
 
@@ -119,6 +120,7 @@ describe('a filesystem image', () => {
     });
 
     it(`of ${type} is ID-mapped as a whole`, async function () {
+      if (type === 'squashfs') needKernel(this, '6.2', 'a squashfs cannot be ID-mapped');
       using place = mountPlace();
       const source = image(this, type);
       await mount(imageAt(source, type, 'loop', ...SHIFT), place.at('m'));
@@ -167,8 +169,11 @@ describe('a filesystem image', () => {
     using place = mountPlace();
     const source = image(this, 'erofs');
     await mount(imageAt(source, 'erofs', 'loop'), place.at('m'));
-    expect(mountedAt(place.at('m'))).to.include({ source });
-    expectNoLoops(source);
+    if (kernelIsBefore('6.12')) expect(mountedAt(place.at('m'))?.source).to.match(/^\/dev\/loop/);
+    else {
+      expect(mountedAt(place.at('m'))).to.include({ source });
+      expectNoLoops(source);
+    }
     await unmount(place.at('m'));
     const copy = copyImage(source, place.at('copy'));
     await mount(imageAt(copy, 'erofs', 'loop'), place.at('m'));
@@ -281,8 +286,13 @@ describe('a filesystem image', () => {
       const source = image(this, type);
       const copy = copyImage(source, place.at(type));
       await mount(imageAt(source, type, 'loop'), place.at('m'));
-      await mount(imageAt(copy, type, 'loop', 'ro'), place.at('n'));
-      await unmount(place.at('n'));
+      const again = mount(imageAt(copy, type, 'loop', 'ro'), place.at('n'));
+      if (type === 'btrfs' && kernelIsBefore('6.7')) {
+        expect(await failureOf(again)).to.include({ reason: 'image-in-use', rolledBack: true });
+      } else {
+        await again;
+        await unmount(place.at('n'));
+      }
       if (type === 'xfs') {
         const error = await failureOf(mount(imageAt(copy, type, 'loop'), place.at('n')));
         expect(error).to.include({ reason: 'image-in-use', rolledBack: true });
