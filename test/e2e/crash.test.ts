@@ -2,8 +2,8 @@
 // may have been rebooted meanwhile, or the records lost or written by another version. Then the CO either repeats the
 // call, or has changed its mind: both must end well, and leave nothing.
 //
-// One point of each call of a few kinds is taken here; CRASH_TEST=all takes every point of every kind, which takes half an
-// hour (npm run test:crash).
+// One point of each call of a few kinds is taken here; CRASH_TEST=all takes every point of every kind, which takes a
+// quarter of an hour (npm run test:crash).
 import { existsSync, readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { eventually, temporaryDirectory } from '../support/fixtures.ts';
