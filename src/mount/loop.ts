@@ -10,13 +10,15 @@ import { O } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { loopClear } from '../sys/loop.ts';
+import { pauseAbout } from '../sys/pause.ts';
 import { MountError, type MountReason } from './errors.ts';
 import { bindFreeLoop } from './loop/bind.ts';
 import { describeLoop, type FoundLoop, findLoops, inspectLoop } from './loop/devices.ts';
 import { type ImageIdentity, type ImageLook, identityOf, lookAt, openImage, reopen } from './loop/image.ts';
 import { lockImage } from './loop/lock.ts';
 import { SECTOR_BYTES } from './loop/nodes.ts';
-import { type Attachment, decide } from './loop/reuse.ts';
+import { isShown } from './loop/release.ts';
+import { type Attachment, type Decision, decide } from './loop/reuse.ts';
 
 export interface LoopOptions extends Partial<Attachment> {
   /** With `autoclear: false`, attached with it all the same: the caller ends that when somebody knows of the device. */
@@ -69,8 +71,7 @@ export function attachLocked(image: Fd, path: string, options: LoopOptions = {})
   checkRange(look, path, wanted);
   using held = new DisposableStack();
   using file = openBacking(image, path, wanted.readOnly);
-  const found = findLoops(look, held);
-  const decision = decide(found, wanted);
+  const decision = decideFor(look, wanted, held);
   if (decision.do === 'refuse') {
     const message = `the image ${path} ${decision.why}`;
     throw new MountError({ reason: 'image-in-use', message, rolledBack: true });
@@ -91,6 +92,27 @@ export function attachLocked(image: Fd, path: string, options: LoopOptions = {})
     throw error;
   }
 }
+
+/** @param held gets the devices that there are */
+function decideFor(image: ImageIdentity, wanted: Attachment, held: DisposableStack): Decision<FoundLoop> {
+  const deadline = performance.now() + PASSING_MS;
+  for (;;) {
+    using look = new DisposableStack();
+    const found = findLoops(image, look);
+    const decision = decide(found, wanted);
+    const isPassing = !wanted.autoclear && found.some((one) => one.autoclear && !isShown(one.number));
+    if (decision.do !== 'refuse' || !isPassing || performance.now() > deadline) {
+      held.use(look.move());
+      return decision;
+    }
+    look.dispose();
+    pauseAbout(INTERVAL_MS);
+  }
+}
+
+/** A device that was let go stays for as long as somebody else looks at it, who needs no lock for that. */
+const PASSING_MS = 500;
+const INTERVAL_MS = 4;
 
 function owned(
   device: FoundLoop | undefined,

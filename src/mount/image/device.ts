@@ -122,12 +122,16 @@ export interface Leaving extends Disposable {
 
 /** Undefined for one that is free anyway, or shown elsewhere still. */
 export function leave(number: number): Leaving | undefined {
-  using held = new DisposableStack();
-  const device = inspectLoop(number, held);
+  using lock = new DisposableStack();
+  using look = new DisposableStack();
+  const device = inspectLoop(number, look);
   if (device === undefined || device.autoclear || timesShown(number) > 1) return undefined;
-  lockImageOf(device, held);
+  lockImageOf(device, lock);
   loopSetAutoclear(device.fd, true);
-  const owned = held.move();
+  // In reverse: whoever has the lock next would find the device while it is open still, and that it does not stay.
+  const owned = new DisposableStack();
+  owned.use(lock.move());
+  owned.use(look.move());
   return {
     stay: () => loopSetAutoclear(device.fd, false),
     [Symbol.dispose]: () => owned.dispose(),
@@ -154,10 +158,12 @@ export function isOf(number: number, image: string, sources: Sources): boolean {
 
 /** The same for one device, of whatever image. */
 export function letGoOf(number: number): Borrowed[] {
+  // Let go of after the device, as above.
+  using lock = new DisposableStack();
   using held = new DisposableStack();
   const device = inspectLoop(number, held);
   if (device === undefined) return [];
-  lockImageOf(device, held);
+  lockImageOf(device, lock);
   return clear([device], held);
 }
 
