@@ -35,8 +35,9 @@ export function newFile(directory: Fd, name: string): NewFile {
     using undo = new DisposableStack();
     const flags = O.O_RDWR | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW;
     const fd = undo.use(openat(directory, temporary, flags, FILE_MODE));
-    undo.defer(() => removeQuietly(directory, temporary));
-    if (takeLock(fd, directory, temporary)) return owned(directory, { name, temporary, fd }, undo.move());
+    const names: Names = { name, temporary };
+    undo.defer(() => names.temporary !== undefined && removeQuietly(directory, names.temporary));
+    if (takeLock(fd, directory, temporary)) return owned(directory, names, fd, undo.move());
   }
   const message = `${name}: others remove new files of this name at once; keep them out of its directory`;
   throw new MountError({ reason: 'mount-failed', message, rolledBack: true });
@@ -44,16 +45,20 @@ export function newFile(directory: Fd, name: string): NewFile {
 
 interface Names {
   readonly name: string;
-  readonly temporary: string;
-  readonly fd: Fd;
+  /** While it has that name. */
+  temporary: string | undefined;
 }
 
-function owned(directory: Fd, { name, temporary, fd }: Names, stack: DisposableStack): NewFile {
+function owned(directory: Fd, names: Names, fd: Fd, stack: DisposableStack): NewFile {
   return {
     fd,
     publish() {
+      const { name, temporary } = names;
+      if (temporary === undefined) throw new Error(`${name} was published before`);
       fsyncSync(fd.number);
       if (!rename(directory, temporary, name)) return false;
+      // The other name is gone with that: to look for it could only fail when all is done.
+      names.temporary = undefined;
       try {
         fsyncSync(directory.number);
       } catch (error) {
@@ -76,6 +81,11 @@ function rename(directory: Fd, from: string, to: string): boolean {
       // Not every filesystem can (NFS). A link does not replace either, and the old name goes afterwards.
       if (!hasErrno(error, 'EINVAL', 'ENOSYS')) throw error;
       linkat(directory, from, directory, to, 0);
+      try {
+        unlinkat(directory, from, 0);
+      } catch {
+        // The next one who makes a file of this name removes it.
+      }
     }
     return true;
   } catch (error) {
@@ -118,7 +128,7 @@ function takeLock(file: Fd, directory: Fd, name: string): boolean {
   }
 }
 
-/** There may be nothing of this name, as after a rename. */
+/** Somebody else may have removed it. */
 function removeQuietly(directory: Fd, name: string): void {
   try {
     unlinkat(directory, name, 0);

@@ -160,6 +160,24 @@ describe('making an image', () => {
     }
   });
 
+  it('does not fail for a name that the image does not have any more', function () {
+    needTool(this, 'strace', 'it makes system calls fail');
+    using place = temporaryDirectory();
+    const inject = [
+      '-f',
+      '-qq',
+      '-o',
+      '/dev/null',
+      '-e',
+      'trace=unlinkat',
+      '-e',
+      'inject=unlinkat:error=EPERM',
+    ];
+    const made = spawnSync('strace', [...inject, process.execPath, makeFixture, place.at('image')]);
+    expect(made.status, made.stderr.toString()).to.equal(0);
+    expect(readdirSync(place.path)).to.deep.equal(['image']);
+  });
+
   it('leaves nothing when the disk is full', async () => {
     using place = mountPlace();
     const target = place.at('small');
