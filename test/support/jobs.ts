@@ -26,7 +26,8 @@ export async function runJobs(jobs: readonly Job[], atOnce: number): Promise<Rep
   const work = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       const [number, job] = next;
-      reports.push(await run(job, join(directory, String(number))));
+      // In the order of the jobs, whichever ends first.
+      reports[number] = await run(job, join(directory, String(number)));
     }
   };
   try {
