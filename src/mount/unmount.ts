@@ -33,7 +33,7 @@ export function unmountTop(target: Target, options: UnmountOptions, shown: Shown
   const { lazy, force = false, programs = beginPrograms() } = options;
   const fuse = fuseMountAt(target, shown);
   if (fuse === undefined) return umountBy(target, lazy ? [UMOUNT.MNT_DETACH] : [0]);
-  if (force) abortConnection(fuse);
+  if (force) abortConnection(target, fuse);
   else if (askFusermount(target, fuse, { lazy, programs })) return true;
   if (lazy) return umountBy(target, [UMOUNT.MNT_DETACH]);
   return umountBy(target, force ? [UMOUNT.MNT_FORCE, UMOUNT.MNT_DETACH] : [0]);

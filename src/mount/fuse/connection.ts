@@ -2,18 +2,32 @@
 // all that will come (ENOTCONN), whatever the server is doing: the only way to free those who wait for a server that
 // does not answer (Documentation/filesystems/fuse.rst, "Aborting a filesystem connection").
 import { writeFileSync, writeSync } from 'node:fs';
-import { O } from '../../sys/constants.ts';
+import { O, STATX, STATX_MASK } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
-import { fsconfig, fsmount, fsopen, openat2 } from '../../sys/syscalls.ts';
+import { fsconfig, fsmount, fsopen, openat2, statx } from '../../sys/syscalls.ts';
+import { MountError } from '../errors.ts';
 import type { MountInfo } from '../mountinfo.ts';
+import type { Target } from '../target.ts';
 
 /**
- * Aborts the connection behind a FUSE mount, and so behind every other mount of the same filesystem. No error when
- * there is none any more, or none can be reached: MNT_FORCE does the same as the mount is taken away (umount2(2)),
- * but to whatever is mounted there by then.
+ * Aborts the connection behind the FUSE mount at a place, and so behind every other mount of the same filesystem. No error
+ * when it is not there any more, or cannot be reached: MNT_FORCE does the same as the mount is taken away (umount2(2)), but
+ * to whatever is mounted there by then.
+ *
+ * A connection is known by a number, which the next filesystem gets as soon as this one is gone. So the mount is held.
  */
-export function abortConnection({ device }: Pick<MountInfo, 'device'>): void {
-  const name = connectionName(device);
+export function abortConnection(at: Target, { device }: Pick<MountInfo, 'device'>): void {
+  try {
+    using held = at.open();
+    const flags = STATX.AT_EMPTY_PATH | STATX.AT_STATX_DONT_SYNC;
+    const { deviceMajor, deviceMinor } = statx(held, '', flags, STATX_MASK.STATX_BASIC_STATS);
+    if (`${deviceMajor}:${deviceMinor}` === device) abortByNumber(connectionName(device));
+  } catch (error) {
+    if (!(error instanceof MountError) || error.reason !== 'bad-target') throw error;
+  }
+}
+
+function abortByNumber(name: string): void {
   try {
     abortThroughOwnMount(name);
   } catch (error) {

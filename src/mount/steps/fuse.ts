@@ -45,7 +45,7 @@ export const fuseSteps: Rows<FuseSteps> = {
       for (let top = topAdded(at); top !== undefined; top = topAdded(at)) {
         // A server that hangs would keep those who asked it waiting. One that served before is not the helper's.
         const isNew = isFuse(top) && noted.get(at)?.devices.has(top.device) === false;
-        if (isNew) abortConnection(top);
+        if (isNew) abortConnection(at.target, top);
         const flags = UMOUNT.MNT_DETACH | (isNew ? UMOUNT.MNT_FORCE : 0);
         umount2(at.target.pathByParent, UMOUNT.UMOUNT_NOFOLLOW | flags);
       }

@@ -4,7 +4,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { expect } from 'chai';
+import { abortConnection } from '../../../src/mount/fuse/connection.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
+import { openTarget } from '../../../src/mount/target.ts';
 import { hasErrno } from '../../../src/sys/errors.ts';
 import {
   eventually,
@@ -137,6 +139,24 @@ describeEngines(
       await bench.unmount(place.at('tmpfs'));
       await bench.unmount(place.at('other'));
       await allGone(place.path);
+    });
+
+    it('by force leaves the next filesystem alone, which gets the number of one that has gone', async () => {
+      using place = mountPlace();
+      // The kernel gives the lowest number that is free: somebody else may have had it first.
+      for (let isSame = false; !isSame; ) {
+        const target = await mounted(place);
+        const gone = mountAt(target);
+        await bench.unmount(target);
+        await allGone(target);
+        await bench.mount(tree(place), place.at('next'));
+        isSame = mountAt(place.at('next')).device === gone.device;
+        using was = openTarget({ path: target });
+        if (isSame) abortConnection(was, gone);
+        expect(readFileSync(place.at('next/file'), 'utf8')).to.equal('plain');
+        await bench.unmount(place.at('next'));
+        await allGone(place.path);
+      }
     });
 
     it('asks fusermount3 first, whatever the target is called', async () => {
