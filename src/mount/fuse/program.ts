@@ -12,13 +12,14 @@
 // ever, and a pipe that nobody reads blocks it, and one that is closed kills it (SIGPIPE). The file is sealed at its
 // size, so what it writes beyond is refused (EPERM) and costs nothing.
 import { spawn } from 'node:child_process';
-import { accessSync, constants, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
+import { accessSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, readSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import path from 'node:path';
 import { cloneChild } from '../../sys/cloned-child.ts';
 import { AT_FDCWD, CLOSE_RANGE_CLOEXEC, F_ADD_SEALS, F_SEAL, MFD, O, POLL, PR } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import { Fd } from '../../sys/fd.ts';
+import { pause } from '../../sys/pause.ts';
 import type { Exit, PollEntry } from '../../sys/structs.ts';
 import {
   addSeals,
@@ -120,8 +121,7 @@ export function start(program: Program): Running {
       rolledBack: true,
     });
   }
-  // Not reaped before the event loop turns, which it does not while this operation lasts: the number is its own.
-  const pidfd = undo.use(pidfdOpen(pid, 0));
+  const pidfd = undo.use(pidfdOf(pid));
   let known = false;
   const exit: Running['exit'] = () => {
     const ended = exitOf(pidfd);
@@ -151,6 +151,24 @@ export function start(program: Program): Running {
     [Symbol.dispose]: () => owned.dispose(),
   };
 }
+
+/**
+ * Of a child that has just been started. Without one nobody could see its end: then it is ended now.
+ * Not reaped before the event loop turns, which it does not while this operation lasts: the number is its own.
+ */
+function pidfdOf(pid: number): Fd {
+  try {
+    return pidfdOpen(pid, 0);
+  } catch (error) {
+    process.kill(-pid, 'SIGKILL');
+    const until = performance.now() + KILL_WAIT_MS;
+    while (!isOver(pid) && performance.now() < until) pause(1);
+    throw error;
+  }
+}
+
+/** Whether nothing is left of a child but its number (proc_pid_stat(5), state Z). */
+const isOver = (pid: number): boolean => /\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
 
 /**
  * Why a program did not start Node tells by an event, which comes too late: so the kernel is asked for another process.

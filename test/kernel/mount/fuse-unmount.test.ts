@@ -253,6 +253,30 @@ describe('processes round a FUSE server', () => {
     });
   }
 
+  it('a helper whose end nobody could see is ended at once, and nothing stays mounted', async function () {
+    needTool(this, 'strace', 'it makes system calls fail');
+    using place = mountPlace();
+    const { source } = tree(place);
+    mkdirSync(place.at('target'));
+    const inject = [
+      '-f',
+      '-qq',
+      '-o',
+      '/dev/null',
+      '-e',
+      'trace=pidfd_open',
+      '-e',
+      'inject=pidfd_open:error=EMFILE',
+    ];
+    const mounting = [process.execPath, command, 'mount', '-t', 'fuse.bindfs', source, place.at('target')];
+    const { status, said } = await outcomeOf(
+      spawn('strace', [...inject, ...mounting], { stdio: ['ignore', 'pipe', 'pipe'] }),
+    );
+    expect(status, said).to.equal(1);
+    expect(said).to.match(/too many open files/);
+    expect([processesWith(place.at('target')), mountsIn(place.at('target'))]).to.deep.equal([[], 0]);
+  });
+
   it('the command line tells that it is busy, takes it away by force, and ends', async () => {
     using place = mountPlace();
     mkdirSync(place.at('target'));
