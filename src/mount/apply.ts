@@ -1,6 +1,5 @@
 // Carries out a plan at a target. Each step that fails has everything before it undone, last first, and the
 // error says whether that succeeded.
-
 import { closeAll } from '../sys/close-all.ts';
 import { SyscallError } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';

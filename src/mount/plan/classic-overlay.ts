@@ -24,6 +24,7 @@ import {
 import {
   claimSteps,
   cloneLayers,
+  layerSlot,
   type OverlayOptions,
   readOverlay,
   writableSteps,
@@ -53,7 +54,7 @@ function planTemporary(mount: ParsedMount, overlay: OverlayOptions, single: bool
   const mapped = idmap !== undefined;
   const upper = held && overlay.upper !== undefined ? { upper: overlay.upper } : {};
   // In the directory they are called 0, 1, ...
-  const named = mapped ? overlay.layers.map((_, i) => ({ slot: `layer${i}` })) : held ? overlay.layers : [];
+  const named = mapped ? overlay.layers.map((_, i) => ({ slot: layerSlot(i) })) : held ? overlay.layers : [];
   const layers = overlay.layers.map((layer, i) => (mapped || held ? { ...layer, path: String(i) } : layer));
   const empty = single ? [{ path: EMPTY_LAYER, dataOnly: false }] : [];
   const told = held ? { ...overlay, upper: undefined } : overlay;

@@ -1,5 +1,4 @@
 // What a thread of thread.ts can be asked to do. File descriptors go by number: threads share them.
-
 import type { FilesystemUser } from '../../sys/filesystem-user.ts';
 
 export interface Jobs {
