@@ -1,4 +1,4 @@
-// bench/RESULTS.md, whole. Pure.
+// bench/RESULTS.md, but for the soak (soak-page.ts). Pure.
 import { isSkipped, judge, type Result, type Sample } from './finding.ts';
 import { row, spreadOf, time, toNotes, toTable } from './report.ts';
 import { summarise } from './statistics.ts';

@@ -1,6 +1,6 @@
 // `npm run bench` (root, Go, gcc): everything, in about six minutes; writes bench/RESULTS.md and the chart beside it.
 // `npm run bench -- --quick`: in less than one, writes nothing, fails when a goal is missed by half.
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bind } from './bind.ts';
 import { toSvg } from './chart.ts';
@@ -17,6 +17,7 @@ import { owner } from './owner.ts';
 import { toPage } from './page.ts';
 import { publish } from './publish.ts';
 import { type Benchmark, inSession, isQuick, runAll } from './session.ts';
+import { soakOf, withSoak } from './soak-page.ts';
 import { start } from './start.ts';
 import { usernsFd } from './usernsfd.ts';
 
@@ -31,7 +32,8 @@ const outcome = await inSession(isQuick(), async (session) => {
   const results = await runAll(BENCHMARKS, session);
   if (session.quick) return results;
   writeFileSync(at(CHART), toSvg(CHART_TITLE, await latency(session)));
-  writeFileSync(at('RESULTS.md'), toPage({ machine, results, chart: CHART, fuse: await fuse() }));
+  const page = toPage({ machine, results, chart: CHART, fuse: await fuse() });
+  writeFileSync(at('RESULTS.md'), withSoak(page, soakOf(readFileSync(at('RESULTS.md'), 'utf8'))));
   return results;
 });
 if (typeof outcome === 'string') console.log(outcome);

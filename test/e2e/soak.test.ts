@@ -4,10 +4,13 @@
 //
 //   SOAK_SECONDS   how long (default: 20; npm run test:soak: 600)
 //   SOAK_BUNDLE    the bundle to be tried rather than the sources
+//   SOAK_FIGURES   a file for what was found, as JSON
 //   SOAK_SEED      the draws of that seed (default: the same in every run, others with SOAK_SECONDS)
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
+import type { SoakFigures } from '../../bench/soak-page.ts';
 import { eventually } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { tell } from '../support/report.ts';
@@ -20,6 +23,7 @@ import { unsteady } from './unsteady.ts';
 
 const SECONDS = Number(process.env.SOAK_SECONDS) || 20;
 const BUNDLE = process.env.SOAK_BUNDLE;
+const FIGURES = process.env.SOAK_FIGURES;
 const SEED = Number(
   process.env.SOAK_SEED ?? (process.env.SOAK_SECONDS ? Math.floor(Math.random() * 2 ** 31) : 1),
 );
@@ -89,6 +93,7 @@ describe('a hundred callers', function () {
     expect(last.heap, 'KiB of heap at the end').to.be.at.most(memory.heap + MORE_HEAP);
     expect(load.codes.get('CANCELLED'), 'calls that were given up').to.be.greaterThan(0);
     expect(node.plugin.log.map(({ text }) => text).join('\n')).to.equal('');
+    if (FIGURES !== undefined) writeFileSync(FIGURES, JSON.stringify(figuresOf(looks, load)));
   });
 });
 
@@ -100,6 +105,13 @@ function grown(before: Counts, now: Counts): string[] {
   return names
     .filter((name) => now[name] > before[name] + (MORE[name] ?? 0))
     .map((name) => `${name}: ${before[name]}, now ${now[name]}`);
+}
+
+function figuresOf(looks: readonly Look[], { codes, volumes }: Load): SoakFigures {
+  return {
+    ...{ seed: SEED, seconds: SECONDS, callers: CALLERS },
+    ...{ volumes, codes: Object.fromEntries(codes), looks: looks.map((look) => ({ ...look })) },
+  };
 }
 
 function tellOf(looks: readonly Look[], { codes, volumes }: Load): void {
