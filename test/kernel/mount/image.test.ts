@@ -15,7 +15,7 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { processEngine } from '../../../src/mount/engine/processes.ts';
-import { type Engine, localEngine } from '../../../src/mount/engine.ts';
+import { type CallOptions, type Engine, localEngine } from '../../../src/mount/engine.ts';
 import { MountError } from '../../../src/mount/errors.ts';
 import { loopDevicesOf } from '../../../src/mount/loop.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
@@ -41,6 +41,7 @@ import {
 } from '../../support/images.ts';
 import { kernelIsBefore } from '../../support/kernel-version.ts';
 import { needKernel, needRoot } from '../../support/need.ts';
+import { scaled } from '../../support/time-scale.ts';
 
 const SHIFT = ['uidmap=0:1000:100', 'gidmap=0:2000:100'];
 
@@ -82,8 +83,8 @@ describe('a filesystem image', () => {
     made.set(type, path);
     return path;
   }
-  const mount = (what: Mount, target: string, by = engine) =>
-    by.mountAll({ mounts: [what], target: { path: target }, create: 'directory' });
+  const mount = (what: Mount, target: string, by = engine, options?: CallOptions) =>
+    by.mountAll({ mounts: [what], target: { path: target }, create: 'directory' }, options);
   const unmount = (target: string) => engine.unmount({ target: { path: target }, remove: 'directory' });
 
   for (const type of IMAGE_TYPES) {
@@ -374,20 +375,23 @@ describe('a filesystem image', () => {
     mkdirSync(place.at('images'));
     for (const name of names) copyImage(template, place.at('images', name));
     await using four = processEngine({ processes: 4 });
+    // The last waits for all others.
+    const options = { timeoutMs: scaled(60_000) };
     const since = performance.now();
     await Promise.all(
-      names.map((name) => mount(imageAt(place.at('images', name), 'ext4', 'loop'), place.at(name), four)),
+      names.map((name) =>
+        mount(imageAt(place.at('images', name), 'ext4', 'loop'), place.at(name), four, options),
+      ),
     );
     const mounted = performance.now();
     const devices = names.map((name) => mountedAt(place.at(name))?.source);
     expect(new Set(devices).size).to.equal(200);
     await Promise.all(
       names.map((name) =>
-        four.unmount({
-          target: { path: place.at(name) },
-          image: place.at('images', name),
-          remove: 'directory',
-        }),
+        four.unmount(
+          { target: { path: place.at(name) }, image: place.at('images', name), remove: 'directory' },
+          options,
+        ),
       ),
     );
     const unmounted = performance.now();
