@@ -2,7 +2,7 @@
 // the same time, or leaves them too little time (unsteady.ts). When all volumes are gone, the plugin has what it had at the
 // beginning, in itself and on the node.
 //
-//   SOAK_SECONDS   how long (default: 20; npm run test:soak: 600)
+//   SOAK_SECONDS   how long (default: 30; npm run test:soak: 600)
 //   SOAK_BUNDLE    the bundle to be tried rather than the sources
 //   SOAK_FIGURES   a file for what was found, as JSON
 //   SOAK_SEED      the draws of that seed (default: the same in every run, others with SOAK_SECONDS)
@@ -21,7 +21,7 @@ import { startPluginBelow } from './serve.ts';
 import { type Call, expectNothingLeft, type Living, type Specimen, specimens } from './specimens.ts';
 import { unsteady } from './unsteady.ts';
 
-const SECONDS = Number(process.env.SOAK_SECONDS) || 20;
+const SECONDS = Number(process.env.SOAK_SECONDS) || 30;
 const BUNDLE = process.env.SOAK_BUNDLE;
 const FIGURES = process.env.SOAK_FIGURES;
 const SEED = Number(
