@@ -10,6 +10,7 @@ import { temporaryDirectory } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { nriHost, startNriHost } from '../support/nri-host.ts';
 import { tell } from '../support/report.ts';
+import { scaled } from '../support/time-scale.ts';
 import { startNode, type TestNode } from './node.ts';
 import { difference, stateOf } from './node-state.ts';
 import { placeholderSpecimen } from './placeholder.ts';
@@ -22,7 +23,7 @@ const SEED = Number(
 );
 const CALLERS = 6;
 /** As long as a few calls take, each with some steps. */
-const LONGEST_MS = 500;
+const LONGEST_MS = scaled(500);
 /** So often all volumes are brought to their end, and the node is looked at. */
 const ROUNDS_EACH = 5;
 const WAITS = 'overlay that waits for its pod';

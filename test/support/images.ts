@@ -4,6 +4,7 @@ import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { loopDevicesOf } from '../../src/mount/loop.ts';
 import { needTool } from './need.ts';
+import { scaled } from './time-scale.ts';
 
 interface ImageKind {
   readonly tool: string;
@@ -87,7 +88,7 @@ export function copyImage(from: string, to: string): string {
   return to;
 }
 
-const RELEASE_MS = 30_000;
+const RELEASE_MS = scaled(30_000);
 
 /** The file has no loop device. One that another job looks at, in search of its own, is there for that long still. */
 export function expectNoLoops(path: string): void {
