@@ -9,12 +9,9 @@ import { listBelow, statmount } from '../../../src/mount/statmount.ts';
 import { type MountView, mountinfoView, mountView, statmountView } from '../../../src/mount/view.ts';
 import { probeFeature } from '../../../src/sys/features.ts';
 import { eventually, mountCommand, mountPlace, unmountCommand } from '../../support/fixtures.ts';
-import { kernelIsBefore } from '../../support/kernel-version.ts';
 import { mountTargets } from '../../support/leaks.ts';
 import { maskedCalls, needKernel, needRoot, needTool, skipMasked } from '../../support/need.ts';
-
-const isMasked = maskedCalls.includes('statmount') || maskedCalls.includes('listmount');
-const VIEWS = isMasked || kernelIsBefore('6.13') ? [mountinfoView] : [statmountView, mountinfoView];
+import { statmountIsMasked, VIEWS } from '../../support/views.ts';
 
 /** listmount(2): everything in this mount namespace. */
 const LSMT_ROOT = 0xffff_ffff_ffff_ffffn;
@@ -24,7 +21,7 @@ const inOrder = (mounts: readonly MountInfo[]) => mounts.toSorted((a, b) => a.id
 
 describe('statmount', () => {
   before(function () {
-    if (isMasked) skipMasked(this, 'mounts are read from mountinfo');
+    if (statmountIsMasked) skipMasked(this, 'mounts are read from mountinfo');
     needKernel(this, '6.13', 'statmount does not tell the source of a mount');
   });
 
