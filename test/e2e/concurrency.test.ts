@@ -7,7 +7,7 @@ import { startPlugin } from '../sanity/plugin.ts';
 import { writeFiles } from '../support/fixtures.ts';
 import { needRoot } from '../support/need.ts';
 import { mountsAt } from './kernel.ts';
-import { filesIn, KINDS, volumeOfKind } from './kinds.ts';
+import { filesIn, KINDS_HERE, volumeOfKind } from './kinds.ts';
 import { type Answer, retried, startNode, type TestNode } from './node.ts';
 import { capability, type Volume, volumeOn } from './volume.ts';
 
@@ -156,7 +156,7 @@ describe('calls at the same time', () => {
   it('20 volumes of all kinds: each is served, once, with its own files', async () => {
     await using volumes = new AsyncDisposableStack();
     const all = Array.from({ length: 20 }, (_, i) => {
-      const kind = KINDS[i % KINDS.length];
+      const kind = KINDS_HERE[i % KINDS_HERE.length];
       if (kind === undefined) throw new Error('no kind');
       return { kind, volume: volumes.use(volumeOfKind(node, kind)) };
     });

@@ -14,7 +14,8 @@ import { join } from 'node:path';
 import { runInPod } from '../../src/cli/demo/pod.ts';
 import { type FileSpec, ownerOf, writeFiles } from '../support/fixtures.ts';
 import { IMAGES, type ImageType } from '../support/images.ts';
-import { needTool } from '../support/need.ts';
+import { kernelIsBefore } from '../support/kernel-version.ts';
+import { needKernel, needTool } from '../support/need.ts';
 import type { TestNode } from './node.ts';
 import { type Context, type Volume, volumeOn } from './volume.ts';
 
@@ -38,6 +39,8 @@ export interface Kind {
   readonly clean?: (at: At) => void;
   /** Debian's program without which it cannot be. */
   readonly needs?: string;
+  /** The Linux before which it cannot be. */
+  readonly since?: string;
   /** The filesystem that mountinfo names. */
   readonly type: 'tmpfs' | 'overlay' | 'ext4' | 'xfs' | 'btrfs' | 'squashfs' | 'erofs' | 'fuse';
   /** What is at the staging path: the same as a pod sees, the same with the ids of the disk, or nothing. */
@@ -154,6 +157,7 @@ export const KINDS: readonly Kind[] = [
     type: 'tmpfs',
     staged: 'with ids on disk',
     idmapped: true,
+    since: '6.3',
     mapping: MAPPING,
     files: {},
     written: 'as long as the stage',
@@ -288,6 +292,11 @@ export const KINDS: readonly Kind[] = [
   },
 ];
 
+/** Those that this kernel can have, for tests of all at once. */
+export const KINDS_HERE: readonly Kind[] = KINDS.filter(
+  ({ since }) => since === undefined || !kernelIsBefore(since),
+);
+
 export function kindNamed(title: string): Kind {
   const kind = KINDS.find((candidate) => candidate.title === title);
   if (kind === undefined) throw new Error(`no kind of volume is called ${title}`);
@@ -300,7 +309,8 @@ export interface VolumeOfKind extends Volume {
 }
 
 /** Skips, aloud, what cannot be made here. */
-export function needKind(test: Mocha.Context, { needs, title }: Kind): void {
+export function needKind(test: Mocha.Context, { needs, since, title }: Kind): void {
+  if (since !== undefined) needKernel(test, since, `no volume of kind ${title}`);
   if (needs !== undefined) needTool(test, needs, `volumes of kind ${title}`);
 }
 

@@ -6,7 +6,7 @@ import { expect } from 'chai';
 import { eventually, unmountCommand } from '../support/fixtures.ts';
 import { needRoot } from '../support/need.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
-import { KINDS, type Kind, kindNamed, type VolumeOfKind, volumeOfKind } from './kinds.ts';
+import { KINDS_HERE, type Kind, kindNamed, type VolumeOfKind, volumeOfKind } from './kinds.ts';
 import { startNode, type TestNode } from './node.ts';
 import { engineProcesses, isAlive } from './serve.ts';
 import type { Volume } from './volume.ts';
@@ -35,7 +35,7 @@ describe('a restart of the plugin', () => {
   it('by SIGKILL, at any point: every volume is still there, and every call idempotent', async () => {
     await using volumes = new AsyncDisposableStack();
     const all: { kind: Kind; volume: VolumeOfKind }[] = [];
-    for (const kind of KINDS) all.push({ kind, volume: volumes.use(await publishedVolume(kind)) });
+    for (const kind of KINDS_HERE) all.push({ kind, volume: volumes.use(await publishedVolume(kind)) });
     const before = node.mounts();
 
     await node.kill();

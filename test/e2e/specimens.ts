@@ -17,7 +17,7 @@ import { expect } from 'chai';
 import { eventually } from '../support/fixtures.ts';
 import { sparseFile } from '../support/images.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
-import { DISK, filesIn, KINDS, type Kind, type VolumeOfKind, volumeOfKind, writeNote } from './kinds.ts';
+import { DISK, filesIn, KINDS_HERE, type Kind, type VolumeOfKind, volumeOfKind, writeNote } from './kinds.ts';
 import { type Answer, retried, type TestNode } from './node.ts';
 import { blockCapability, podInfo, type Volume, volumeOn } from './volume.ts';
 
@@ -50,7 +50,7 @@ const ALL: readonly Call[] = ['stage', 'publish', 'unpublish', 'unstage'];
 const INLINE: readonly Call[] = ['publish', 'unpublish'];
 
 const EVERY: readonly Specimen[] = [
-  ...KINDS.map(ofKind),
+  ...KINDS_HERE.map(ofKind),
   { title: 'image as a block device', calls: ALL, make: blockDevice },
   { title: 'overlay that waits for its pod', calls: ALL, make: nested },
 ];

@@ -3,7 +3,7 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { eventually } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
-import { filesIn, KINDS, type Kind, kindNamed, volumeOfKind } from './kinds.ts';
+import { filesIn, KINDS_HERE, type Kind, kindNamed, volumeOfKind } from './kinds.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
 import { engineProcesses, flagsOf, isAlive, serve, startPluginBelow } from './serve.ts';
 import type { Volume } from './volume.ts';
@@ -92,7 +92,7 @@ describe('the plugin in a mount namespace of its own, as in a container', () => 
 
   it('its volumes are seen on the node, known to its successor in another namespace, and taken away by it', async () => {
     await using volumes = new AsyncDisposableStack();
-    const all = KINDS.map((kind) => ({ kind, volume: volumes.use(volumeOfKind(node, kind)) }));
+    const all = KINDS_HERE.map((kind) => ({ kind, volume: volumes.use(volumeOfKind(node, kind)) }));
     const forAll = async (call: (volume: Volume, kind: Kind) => Promise<Answer> | undefined) => {
       for (const { kind, volume } of all) {
         const answer = await call(volume, kind);
