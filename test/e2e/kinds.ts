@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { runInPod } from '../../src/cli/demo/pod.ts';
-import { type FileSpec, ownerOf, writeFiles } from '../support/fixtures.ts';
+import { type FileSpec, ownerOf, PLACE_TYPE, writeFiles } from '../support/fixtures.ts';
 import { IMAGES, type ImageType } from '../support/images.ts';
 import { kernelIsBefore } from '../support/kernel-version.ts';
 import { needKernel, needTool } from '../support/need.ts';
@@ -113,7 +113,7 @@ export const KINDS: readonly Kind[] = [
   {
     title: 'bind',
     context: (at) => ({ source: at('base') }),
-    type: 'tmpfs',
+    type: PLACE_TYPE,
     staged: 'nothing',
     idmapped: false,
     files: BASE,
@@ -123,7 +123,7 @@ export const KINDS: readonly Kind[] = [
   {
     title: 'bind, idmapped',
     context: (at) => ({ type: 'bind', source: at('base'), ...IDS }),
-    type: 'tmpfs',
+    type: PLACE_TYPE,
     staged: 'nothing',
     idmapped: true,
     mapping: MAPPING,
@@ -134,7 +134,7 @@ export const KINDS: readonly Kind[] = [
   {
     title: 'bind, owned by another',
     context: (at) => ({ source: at('base'), owner: '33:33' }),
-    type: 'tmpfs',
+    type: PLACE_TYPE,
     staged: 'nothing',
     idmapped: true,
     files: { ...BASE, 'of-root': '33:33 root', 'of-service': '0:0 service', covered: '0:0 below' },
@@ -272,7 +272,7 @@ export const KINDS: readonly Kind[] = [
       mounts: JSON.stringify([{ source: at('base') }, { source: at('top'), target: 'top' }]),
     }),
     prepare: (at) => mkdirSync(at('base', 'top')),
-    type: 'tmpfs',
+    type: PLACE_TYPE,
     staged: 'as published',
     idmapped: false,
     files: BASE,

@@ -1,7 +1,7 @@
 // A bind of a directory with mounts below it, and what happens on either side of a bind later.
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { expect } from 'chai';
-import { mountCommand, unmountCommand, writeFiles } from '../support/fixtures.ts';
+import { mountCommand, PLACE_TYPE, unmountCommand, writeFiles } from '../support/fixtures.ts';
 import { needRoot } from '../support/need.ts';
 import { mountsAt, peersOf, theMountAt } from './kernel.ts';
 import { startNode, type TestNode } from './node.ts';
@@ -75,7 +75,7 @@ describe('a bind of a tree of mounts', () => {
     try {
       expect(answer).to.include({ code: 'FAILED_PRECONDITION' });
       expect(answer.message).to.contain(`${volume.target} is in use`);
-      expect(theMountAt(volume.target).type).to.equal('tmpfs');
+      expect(theMountAt(volume.target).type).to.equal(PLACE_TYPE);
       expect(node.records()).to.have.length(2);
     } finally {
       unmountCommand(`${volume.target}/below`);

@@ -46,13 +46,19 @@ export function temporaryDirectory(): TemporaryDirectory {
 }
 
 /**
+ * Of mountPlace(). Before Linux 6.3 a tmpfs cannot be ID-mapped; there temporary files are on ext4 (old-kernels/disks.ts).
+ */
+export const PLACE_TYPE = kernelIsBefore('6.3') ? 'ext4' : 'tmpfs';
+
+/**
  * A new directory with a private tmpfs on it, so that nothing mounted below spreads, and its files can be
- * ID-mapped; before Linux 6.3, which cannot do that on a tmpfs, a private mount of the directory itself. Needs root. What a test leaves mounted below is taken away for the next one's sake, and reported by
- * hooks.ts; not thrown here, where it would stand before the failure that led to it.
+ * ID-mapped; or a private mount of the directory itself (PLACE_TYPE). Needs root. What a test leaves mounted below is taken
+ * away for the next one's sake, and reported by hooks.ts; not thrown here, where it would stand before the failure that led
+ * to it.
  */
 export function mountPlace(): TemporaryDirectory {
   const directory = temporaryDirectory();
-  if (kernelIsBefore('6.3')) mountCommand('--bind', directory.path, directory.path);
+  if (PLACE_TYPE !== 'tmpfs') mountCommand('--bind', directory.path, directory.path);
   else mountCommand('-t', 'tmpfs', '-o', 'mode=755', 'test', directory.path);
   mountCommand('--make-private', directory.path);
   return {
