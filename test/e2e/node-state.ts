@@ -16,8 +16,10 @@ export type NodeState = readonly string[];
 
 /** What comes and goes by itself: connections of callers, and user namespaces, of which the engine keeps some. */
 const PASSING = /^(socket:|user:|\/proc\/|\/sys\/)/;
-/** What the kernel makes in a workdir, and what the tests themselves keep there. */
-const OTHERS = /\/(work\/(work|index)|faults|crash)(\/|$)/;
+/** What the tests themselves keep there, and the processes under test have open for a moment. */
+const OF_TESTS = /\/(faults|crash)(\/|$)/;
+/** What the kernel makes in a workdir. */
+const OF_KERNEL = /\/work\/(work|index)(\/|$)/;
 
 export function stateOf(node: TestNode): NodeState {
   const processes = descendants(process.pid).filter(({ command }) => !command.startsWith('(state'));
@@ -61,7 +63,7 @@ function namesBelow(directory: string, device: number): string[] {
   return entriesOf(directory).flatMap((name) => {
     const path = join(directory, name);
     const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found === undefined || OTHERS.test(path)) return [];
+    if (found === undefined || OF_TESTS.test(path) || OF_KERNEL.test(path)) return [];
     if (!found.isDirectory()) return [path];
     return [path, ...(found.dev === device ? namesBelow(path, device) : [])];
   });
@@ -79,7 +81,7 @@ function descriptorsOf(pid: number): string[] {
   try {
     return openDescriptors(pid)
       .map((line) => line.replace(/^\d+ /, ''))
-      .filter((target) => !PASSING.test(target));
+      .filter((target) => !PASSING.test(target) && !OF_TESTS.test(target));
   } catch {
     return [];
   }
