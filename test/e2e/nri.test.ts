@@ -16,7 +16,7 @@ import {
   writeFiles,
 } from '../support/fixtures.ts';
 import { makeImage } from '../support/images.ts';
-import { needTool } from '../support/need.ts';
+import { needMappedTmpfs, needTool } from '../support/need.ts';
 import { type NriHost, nriHost, startNriHost } from '../support/nri-host.ts';
 import { runc } from '../support/runc.ts';
 import { type Pod, type PodNode, type PodSpec, startPodNode, type VolumeOfPod } from './containers.ts';
@@ -174,6 +174,7 @@ describe('a pod with a user namespace, by NRI', () => {
 
   for (const { title, volume, spec, as, sees, writes } of ROWS) {
     it(`${title}: sees the owners, ${writes ? 'and writes' : 'and cannot write'}`, async function () {
+      if (title.startsWith('tmpfs')) needMappedTmpfs(this);
       await using stack = new AsyncDisposableStack();
       const at = dataSet();
       // Of a group that may write: the swap shows another, and leaves the mode.
@@ -328,7 +329,8 @@ describe('a pod with a user namespace, by NRI', () => {
     }
   });
 
-  it('nestedDir is as it is everywhere, and there before the container', async () => {
+  it('nestedDir is as it is everywhere, and there before the container', async function () {
+    needMappedTmpfs(this);
     await using stack = new AsyncDisposableStack();
     const pod = stack.use(
       await node.pod(runtime, OWN, overlay(dataSet(), { idmap: 'pod', nestedDir: 'model' })),
