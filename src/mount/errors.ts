@@ -49,7 +49,7 @@ export const MOUNT_REASONS = [
   'timeout',
   /** The process that carries out mounts ended in the middle; the outcome is unknown. */
   'engine-lost',
-  /** The node has run out of memory, processes, open files, user namespaces or room on a disk. */
+  /** The node has run out of memory, processes, processor time, open files, user namespaces or room on a disk. */
   'node-exhausted',
   /** Any other refusal of the kernel. */
   'mount-failed',

@@ -307,8 +307,8 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     code: 'RESOURCE_EXHAUSTED',
     retryable: true,
     meaning:
-      'The node has run out of something that the volume needs: memory, processes, open files, user namespaces, room on a disk.',
-    remedy: 'The message holds the call that failed and what there is too little of; it is tried again.',
+      'The node has run out of something that the volume needs: memory, processes, processor time, open files, user namespaces, room on a disk.',
+    remedy: 'The message holds what failed and what there is too little of; it is tried again.',
   },
   'mount-failed': {
     code: 'FAILED_PRECONDITION',

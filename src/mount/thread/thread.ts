@@ -10,6 +10,7 @@ import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { SyscallError, type SyscallErrorInit } from '../../sys/errors.ts';
+import { MountError } from '../errors.ts';
 import type { Job, JobName, Jobs } from './jobs.ts';
 
 export type ThreadKind = 'cwd' | 'private';
@@ -37,7 +38,7 @@ const threads = new Map<ThreadKind, Thread>();
 
 /**
  * Does a job on the thread of that kind, which is started when it is first needed and lives as long as the process.
- * @throws SyscallError as the job threw it
+ * @throws SyscallError as the job threw it, MountError (node-exhausted) when the thread does not start
  */
 export function onThread<K extends JobName>(
   kind: ThreadKind,
@@ -66,7 +67,9 @@ function startThread(kind: ThreadKind): Thread {
   const wait = (timeoutMs: number): Answer => {
     for (;;) {
       if (Atomics.wait(signal, 0, 0, timeoutMs) === 'timed-out') {
-        return { problem: `the ${kind} thread did not start within ${timeoutMs} ms` };
+        // It may still come, to a process that has another one by then.
+        void worker.terminate();
+        throw notStarted(kind, timeoutMs);
       }
       Atomics.store(signal, 0, 0);
       const received = receiveMessageOnPort(port1) as { message: Answer } | undefined;
@@ -86,4 +89,9 @@ function startThread(kind: ThreadKind): Thread {
       return unwrap(wait(Number.POSITIVE_INFINITY));
     },
   };
+}
+
+function notStarted(kind: ThreadKind, timeoutMs: number): MountError {
+  const message = `the ${kind} thread of the engine did not start within ${timeoutMs} ms: the node is short of processor time, or the driver of its share (resources.limits.cpu)`;
+  return new MountError({ reason: 'node-exhausted', message, rolledBack: true });
 }
