@@ -27,7 +27,7 @@ import {
   unmountCommand,
 } from '../support/fixtures.ts';
 import { makeImage } from '../support/images.ts';
-import { needFile, needPermission, needRoot, needTool } from '../support/need.ts';
+import { needFile, needMappedTmpfs, needPermission, needRoot, needTool } from '../support/need.ts';
 import { type CommandResult, expectFailure, expectSuccess, run as runCommand } from './command.ts';
 import { hungFilesystem } from './hung-filesystem.ts';
 import { kindNamed, type VolumeOfKind, volumeOfKind } from './kinds.ts';
@@ -177,18 +177,17 @@ describe('a node that is short of', () => {
   });
   after(() => node?.[Symbol.asyncDispose]());
 
-  /** A control group (version 1) with the plugin and its engine, until the end of the block. */
+  /** A control group with the plugin and its engine, until the end of the block. */
   function grouped(
     test: Mocha.Context,
     controller: 'pids' | 'devices',
   ): { set(file: string, value: string): void } & Disposable {
-    const root = `/sys/fs/cgroup/${controller}`;
-    needFile(test, join(root, 'cgroup.procs'), `the ${controller} controller of version 1`);
-    const [, own = '/'] =
-      new RegExp(`^\\d+:${controller}:(.*)$`, 'm').exec(readFileSync('/proc/self/cgroup', 'utf8')) ?? [];
+    const own = ownGroup(test, controller);
     let group: string;
     try {
-      group = mkdtempSync(join(root, own, 'neighbours-'));
+      if (existsSync(join(own, 'cgroup.subtree_control')))
+        writeFileSync(join(own, 'cgroup.subtree_control'), `+${controller}`);
+      group = mkdtempSync(join(own, 'neighbours-'));
     } catch (error) {
       return needPermission(test, false, `no control group can be made: ${error}`) as never;
     }
@@ -199,7 +198,7 @@ describe('a node that is short of', () => {
       set: (file, value) => writeFileSync(join(group, file), value),
       [Symbol.dispose]() {
         for (const pid of readFileSync(procs, 'utf8').split('\n').filter(Boolean)) {
-          writeFileSync(join(root, own, 'cgroup.procs'), pid);
+          writeFileSync(join(own, 'cgroup.procs'), pid);
         }
         rmdirSync(group);
       },
@@ -329,6 +328,20 @@ describe('a node that is short of', () => {
   });
 });
 
+/** The control group of the tests: of version 1 where there is that controller, else of version 2. */
+function ownGroup(test: Mocha.Context, controller: 'pids' | 'devices'): string {
+  const root = `/sys/fs/cgroup/${controller}`;
+  const isVersion1 = existsSync(join(root, 'cgroup.procs'));
+  if (!isVersion1) {
+    needPermission(test, controller === 'pids', 'version 2 of control groups denies devices by BPF alone');
+    needFile(test, '/sys/fs/cgroup/cgroup.controllers', 'control groups');
+  }
+  const line = isVersion1 ? `\\d+:${controller}` : '0:';
+  const [, own = '/'] =
+    new RegExp(`^${line}:(.*)$`, 'm').exec(readFileSync('/proc/self/cgroup', 'utf8')) ?? [];
+  return join(isVersion1 ? root : '/sys/fs/cgroup', own);
+}
+
 describe('a machine without another user namespace', () => {
   /** In one of its own, whose limit is nobody else's. */
   function mountMapped(place: TemporaryDirectory, limit: number): CommandResult {
@@ -341,6 +354,7 @@ describe('a machine without another user namespace', () => {
   it('says where the limit is, and mounts when it is higher', function () {
     needRoot(this, 'the program mounts');
     needTool(this, 'unshare', 'a user namespace with a limit of its own');
+    needMappedTmpfs(this);
     using place = temporaryDirectory();
     expectFailure(
       mountMapped(place, 0),
