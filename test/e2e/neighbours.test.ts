@@ -30,6 +30,7 @@ import { makeImage } from '../support/images.ts';
 import { needFile, needMappedTmpfs, needPermission, needRoot, needTool } from '../support/need.ts';
 import { type CommandResult, expectFailure, expectSuccess, run as runCommand } from './command.ts';
 import { hungFilesystem } from './hung-filesystem.ts';
+import { theMountAt } from './kernel.ts';
 import { kindNamed, type VolumeOfKind, volumeOfKind } from './kinds.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
 import { difference, stateOf } from './node-state.ts';
@@ -274,9 +275,9 @@ describe('a node that is short of', () => {
     using taken = allLoopDevices(place.at('file'));
     expect(await volume.stage()).to.include(OK);
     expect(await volume.publish()).to.include(OK);
-    const [device = ''] = devicesOf(node);
-    expect(device).to.match(/^\/dev\/loop\d+$/);
-    expect(taken.numbers.map((number) => `/dev/loop${number}`)).to.not.include(device);
+    const { device } = theMountAt(volume.target);
+    expect(device).to.match(/^7:\d+$/);
+    expect(taken.numbers.map((number) => `7:${number}`)).to.not.include(device);
   });
 
   /** With this file on each that was free. */
