@@ -24,6 +24,7 @@ import {
 } from '../../support/fixtures.ts';
 import { expectNoLoops, makeTinyImage, sparseFile } from '../../support/images.ts';
 import { needEveryCall, needRoot, needTool } from '../../support/need.ts';
+import { injecting } from '../../support/strace.ts';
 import { codeOf, describeWithoutLayers, failureOf, mountAt, mountsIn } from './engines.ts';
 
 const MIB = 2 ** 20;
@@ -286,8 +287,7 @@ describe('a process that shows an image as a device and is killed', () => {
         using place = temporaryDirectory();
         const [image, target] = [place.at('image'), place.at('target')];
         sparseFile(image, MIB);
-        const inject = `inject=${call}:signal=SIGKILL:when=${nth}`;
-        const strace = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject];
+        const strace = injecting(call, `signal=SIGKILL:when=${nth}`);
         const { status } = spawnSync('strace', [...strace, process.execPath, fixture, api, image, target]);
         const left = loopDevicesOf(image);
         expect(left).to.have.length.lessThan(2);
@@ -313,8 +313,7 @@ describe('a process that shows an image as a device and is killed', () => {
         const [image, target] = [place.at('image'), place.at('target')];
         sparseFile(image, MIB);
         await engine.attachDevice({ image, target: { path: target }, readOnly: false, create: true });
-        const inject = `inject=${call}:signal=SIGKILL:when=${nth}`;
-        const strace = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject];
+        const strace = injecting(call, `signal=SIGKILL:when=${nth}`);
         const args = [...strace, process.execPath, fixture, 'modern', image, target, 'unmount'];
         const { status } = spawnSync('strace', args);
         if (mountsIn(target) === 0) expectNoLoops(image);

@@ -18,6 +18,7 @@ import {
 } from '../../support/fixtures.ts';
 import { descendants, openDescriptors } from '../../support/leaks.ts';
 import { needRoot, needTool } from '../../support/need.ts';
+import { injecting } from '../../support/strace.ts';
 import { describeEngines, failureOf, mountAt, mountsIn, WITHOUT_LAYERS } from './engines.ts';
 import { allGone, processesWith, scripts, serverOf } from './helpers.ts';
 
@@ -258,16 +259,7 @@ describe('processes round a FUSE server', () => {
     using place = mountPlace();
     const { source } = tree(place);
     mkdirSync(place.at('target'));
-    const inject = [
-      '-f',
-      '-qq',
-      '-o',
-      '/dev/null',
-      '-e',
-      'trace=pidfd_open',
-      '-e',
-      'inject=pidfd_open:error=EMFILE',
-    ];
+    const inject = injecting('pidfd_open', 'error=EMFILE');
     const mounting = [process.execPath, command, 'mount', '-t', 'fuse.bindfs', source, place.at('target')];
     const { status, said } = await outcomeOf(
       spawn('strace', [...inject, ...mounting], { stdio: ['ignore', 'pipe', 'pipe'] }),

@@ -5,6 +5,7 @@ import { readdirSync } from 'node:fs';
 import { expect } from 'chai';
 import { mountPlace, writeFiles } from '../../support/fixtures.ts';
 import { needRoot, needTool } from '../../support/need.ts';
+import { injecting } from '../../support/strace.ts';
 import { mountsIn } from './engines.ts';
 
 const TIERS: Readonly<Record<string, readonly string[]>> = {
@@ -72,16 +73,7 @@ function runKilledAt(call: string, nth: number, flags: readonly string[], direct
     'overlay',
     `${directory}/target`,
   ];
-  const inject = [
-    '-f',
-    '-qq',
-    '-o',
-    '/dev/null',
-    '-e',
-    `trace=${call}`,
-    '-e',
-    `inject=${call}:signal=SIGKILL:when=${nth}`,
-  ];
+  const inject = injecting(call, `signal=SIGKILL:when=${nth}`);
   const env = { ...process.env, TMPDIR: `${directory}/temporary` };
   const { status, signal, stderr } = spawnSync('strace', [...inject, ...command], { encoding: 'utf8', env });
   if (status === 0) return false;

@@ -11,6 +11,7 @@ import { Fd } from '../../../src/sys/fd.ts';
 import { flock } from '../../../src/sys/syscalls.ts';
 import { mountPlace, ownerOf, temporaryDirectory, writeFiles } from '../../support/fixtures.ts';
 import { needRoot, needTool } from '../../support/need.ts';
+import { injecting } from '../../support/strace.ts';
 import { describeEngines, failureOf } from './engines.ts';
 import { allGone, scripts } from './helpers.ts';
 
@@ -163,16 +164,7 @@ describe('making an image', () => {
   it('does not fail for a name that the image does not have any more', function () {
     needTool(this, 'strace', 'it makes system calls fail');
     using place = temporaryDirectory();
-    const inject = [
-      '-f',
-      '-qq',
-      '-o',
-      '/dev/null',
-      '-e',
-      'trace=unlinkat',
-      '-e',
-      'inject=unlinkat:error=EPERM',
-    ];
+    const inject = injecting('unlinkat', 'error=EPERM');
     const made = spawnSync('strace', [...inject, process.execPath, makeFixture, place.at('image')]);
     expect(made.status, made.stderr.toString()).to.equal(0);
     expect(readdirSync(place.path)).to.deep.equal(['image']);
@@ -251,8 +243,7 @@ describe('a process that makes an image and is killed', () => {
       for (let nth = 1; ; nth++) {
         using place = temporaryDirectory();
         const path = place.at('image');
-        const inject = `inject=${call}:signal=SIGKILL:when=${nth}`;
-        const strace = ['-f', '-qq', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject];
+        const strace = injecting(call, `signal=SIGKILL:when=${nth}`);
         const { status } = spawnSync('strace', [...strace, process.execPath, makeFixture, path]);
         const left = readdirSync(place.path);
         if (status === 0) {

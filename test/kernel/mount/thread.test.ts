@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { expect } from 'chai';
 import { mountPlace, writeFiles } from '../../support/fixtures.ts';
 import { needEveryCall, needRoot, needTool } from '../../support/need.ts';
+import { injecting } from '../../support/strace.ts';
 import { mountsIn } from './engines.ts';
 
 /** More than it is waited for. */
@@ -21,7 +22,7 @@ describe('a thread of the engine that does not start', function () {
     using place = mountPlace();
     writeFiles(place.path, { 'a/': '', 'b/': '', 'target/': '' });
     const before = mountsIn(place.path);
-    const hold = ['-f', '-qq', '-o', '/dev/null', '-e', `inject=pivot_root:delay_enter=${LATE_US}`];
+    const hold = injecting('pivot_root', `delay_enter=${LATE_US}`);
     const { status, stderr } = spawnSync(
       'strace',
       [
