@@ -13,6 +13,7 @@ import { tell } from '../support/report.ts';
 import { scaled } from '../support/time-scale.ts';
 import { startNode, type TestNode } from './node.ts';
 import { difference, stateOf } from './node-state.ts';
+import { PASSING } from './passing.ts';
 import { placeholderSpecimen } from './placeholder.ts';
 import { startPluginBelow } from './serve.ts';
 import { type Call, expectNothingLeft, type Living, type Specimen, specimens } from './specimens.ts';
@@ -32,9 +33,6 @@ const WAITS = 'overlay that waits for its pod';
  * `/proc/self/fd/4`, for the file that it has open there itself.
  */
 const KINDS = specimens('every').filter(({ title }) => title !== 'image of btrfs');
-
-/** What a caller may be told without having done anything wrong, while the plugin dies and comes back. */
-const PASSING = ['UNAVAILABLE', 'CANCELLED', 'ABORTED', 'DEADLINE_EXCEEDED'];
 
 describe('a plugin that is killed at random moments', function () {
   this.timeout(120_000 + ROUNDS * 10_000);

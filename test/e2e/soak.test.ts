@@ -17,6 +17,7 @@ import { tell } from '../support/report.ts';
 import { scaled } from '../support/time-scale.ts';
 import { type Counts, countsOf, type Memory, memoryFileOf, memoryOf } from './figures.ts';
 import { type Answer, startNode, type TestNode } from './node.ts';
+import { PASSING } from './passing.ts';
 import { startPluginBelow } from './serve.ts';
 import { type Call, expectNothingLeft, type Living, type Specimen, specimens } from './specimens.ts';
 import { unsteady } from './unsteady.ts';
@@ -41,9 +42,6 @@ const RETRY_MS = 20;
  */
 const MORE: Readonly<Partial<Record<keyof Counts, number>>> = { descriptors: 12, threads: 4, processes: 1 };
 const MORE_HEAP = 16 * 1024;
-
-/** What a caller may be told without having done anything wrong: the call was given up, or another one is at work. */
-const PASSING: readonly string[] = ['CANCELLED', 'DEADLINE_EXCEEDED', 'ABORTED', 'UNAVAILABLE'];
 
 interface Load {
   readonly codes: Map<string, number>;

@@ -13,6 +13,7 @@ import { skipped } from './need.ts';
 import { isOnHost } from './on-host.ts';
 import { accountOf, takeReportFile, tried, writeBegun, writeReport } from './report.ts';
 import { scaled, scaleTimeouts } from './time-scale.ts';
+import { wordsOf } from './words.ts';
 
 isolate();
 process.on('exit', removeOwnDirectory);
@@ -87,7 +88,12 @@ export function mochaGlobalSetup(this: Mocha.Runner): void {
     });
   }
   this.on('pending', (test) => pending.push(test.fullTitle()));
-  this.on('fail', (test, error) => failures.push(`${test.fullTitle()}: ${textOf(error)}`));
+  this.on('fail', (test, error: unknown) => {
+    const text = textOf(error);
+    failures.push(`${test.fullTitle()}: ${text}`);
+    // The reporter has these two at the end.
+    if (error instanceof SuppressedError) Object.assign(error, { message: wordsOf(error), stack: text });
+  });
 }
 
 /** With the error that a failed disposal at the end of the test would hide. */
