@@ -7,7 +7,7 @@ import { can, LIBRARIES } from '../kernel/runc/containers.ts';
 import type { ContainerOutcome, Runtime } from '../support/container.ts';
 import { eventually, writeFiles } from '../support/fixtures.ts';
 import { makeImage } from '../support/images.ts';
-import { needTool } from '../support/need.ts';
+import { needMappedTmpfs, needTool } from '../support/need.ts';
 import { runc } from '../support/runc.ts';
 import { type PodNode, type PodSpec, startPodNode, type VolumeOfPod } from './containers.ts';
 
@@ -18,6 +18,8 @@ interface Row {
   readonly volume: (at: At, context: Mocha.Context) => VolumeOfPod;
   /** Where what it holds is, below the mountPath. */
   readonly directory?: string;
+  /** In a tmpfs that the runtime maps, with hostUsers: false. */
+  readonly nested?: true;
   /** Overlays and FUSE without `idmap: pod` do not start with hostUsers: false. */
   readonly forHostOnly?: true;
 }
@@ -43,6 +45,7 @@ const WRITABLE: readonly Row[] = [
     title: 'overlay, ephemeral, idmap: pod',
     volume: (at) => ({ context: { ...overlayed(at), writable: 'ephemeral', idmap: 'pod' } }),
     directory: 'data',
+    nested: true,
   },
   {
     title: 'overlay, persistent, idmap: pod',
@@ -50,6 +53,7 @@ const WRITABLE: readonly Row[] = [
       context: { ...overlayed(at), upperdir: at('upper'), workdir: at('work'), idmap: 'pod' },
     }),
     directory: 'data',
+    nested: true,
   },
   {
     title: 'FUSE',
@@ -66,6 +70,7 @@ const WRITABLE: readonly Row[] = [
       return { context: { type: 'fuse.bindfs', source: at('data'), idmap: 'pod' } };
     },
     directory: 'data',
+    nested: true,
   },
 ];
 
@@ -100,9 +105,10 @@ describe('promises of volumes, in containers', () => {
     return (...names) => join(directory, ...names);
   }
 
-  for (const { title, volume, directory = '', forHostOnly = false } of WRITABLE) {
+  for (const { title, volume, directory = '', nested = false, forHostOnly = false } of WRITABLE) {
     for (const hostUsers of forHostOnly ? [true] : [true, false]) {
       it(`readOnly holds: ${title}; hostUsers: ${hostUsers}`, async function () {
+        if (nested && !hostUsers) needMappedTmpfs(this);
         const at = dataSet();
         const spec = { ...volume(at, this), readOnly: true };
         await using pod = await node.pod(runtime, { hostUsers }, spec);
@@ -134,7 +140,8 @@ describe('promises of volumes, in containers', () => {
   });
   const early: PodSpec = { hostUsers: false, recorded: false };
 
-  it('a container that comes before its nested volume cannot write in its place', async () => {
+  it('a container that comes before its nested volume cannot write in its place', async function () {
+    needMappedTmpfs(this);
     await using pod = await node.pod(runtime, early, nested(dataSet()));
     const script = `ls -A /v /v/data; ${can('echo new >/v/new')}; ${can('echo new >/v/data/new')}`;
     expect(told(await pod.run({ script }))).to.match(
@@ -145,7 +152,8 @@ describe('promises of volumes, in containers', () => {
     expect(told(await pod.run({ script: 'echo new >/v/data/new; ls /v/data' }))).to.equal('below\nfile\nnew');
   });
 
-  it('a running container sees its nested volume come, with mountPropagation: HostToContainer', async () => {
+  it('a running container sees its nested volume come, with mountPropagation: HostToContainer', async function () {
+    needMappedTmpfs(this);
     const at = dataSet();
     await using pod = await node.pod(runtime, early, nested(at));
     writeFiles(at('signals'), { 'x/': {} });

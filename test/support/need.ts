@@ -52,6 +52,10 @@ export function needKernel(context: Mocha.Context, version: string, why: string)
 export const needMappedTmpfs = (context: Mocha.Context): void =>
   needKernel(context, '6.3', 'a tmpfs cannot be ID-mapped');
 
+/** Skips the test or hook where a squashfs cannot be ID-mapped; other filesystems can. */
+export const needMappedSquashfs = (context: Mocha.Context): void =>
+  needKernel(context, '6.2', 'a squashfs cannot be ID-mapped');
+
 /** Skips the test or hook where a mount that is ID-mapped cannot be mapped again. */
 export const needSecondMap = (context: Mocha.Context): void =>
   needKernel(context, '6.15', 'a mount that is ID-mapped cannot be mapped again');

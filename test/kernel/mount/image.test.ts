@@ -40,7 +40,7 @@ import {
   sparseFile,
 } from '../../support/images.ts';
 import { kernelIsBefore } from '../../support/kernel-version.ts';
-import { needKernel, needRoot } from '../../support/need.ts';
+import { needMappedSquashfs, needRoot } from '../../support/need.ts';
 import { scaled } from '../../support/time-scale.ts';
 
 const SHIFT = ['uidmap=0:1000:100', 'gidmap=0:2000:100'];
@@ -121,7 +121,7 @@ describe('a filesystem image', () => {
     });
 
     it(`of ${type} is ID-mapped as a whole`, async function () {
-      if (type === 'squashfs') needKernel(this, '6.2', 'a squashfs cannot be ID-mapped');
+      if (type === 'squashfs') needMappedSquashfs(this);
       using place = mountPlace();
       const source = image(this, type);
       await mount(imageAt(source, type, 'loop', ...SHIFT), place.at('m'));
