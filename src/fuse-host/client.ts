@@ -49,7 +49,7 @@ export interface FuseHostOptions {
   readonly version: string;
 }
 
-const HELLO_MS = 2_000;
+/** For what fuse-host answers at once; one that is not there refuses the connection, and is not waited for. */
 const SHORT_MS = 5_000;
 /** For its answer, after its own deadline. */
 const SLACK_MS = 500;
@@ -89,7 +89,7 @@ export function fuseHostAt({ socket, version }: FuseHostOptions): FuseHost {
     client: Client<typeof FuseHostService>,
   ): Promise<{ protocol: number; host: HelloResponse }> {
     const driver = { version, protocols: PROTOCOLS };
-    const host = await client.hello(driver, { timeoutMs: HELLO_MS });
+    const host = await client.hello(driver, { timeoutMs: SHORT_MS });
     return { protocol: agreeOn({ driver, host }), host };
   }
 }
