@@ -18,6 +18,8 @@ interface Row {
   readonly namespace?: string;
   readonly serviceAccount?: string;
   readonly readOnly?: true;
+  /** Of the volume itself, which counts where its attributes have none. */
+  readonly fsType?: string;
 }
 
 const OWN = '/var/lib/csi-driver-idmap/volumes/team-a';
@@ -99,6 +101,9 @@ const MANY: readonly Row[] = [
     is: 'allowed',
     attributes: { type: 'image', source: `${HOME}/i`, fsType: 'ext4', mkfs: 'true', size: '1Gi' },
   },
+  { is: 'allowed', attributes: { type: 'image', source: `${HOME}/i`, mkfs: 'true', size: '1Gi' } },
+  { is: 'allowed', attributes: { type: 'image', source: `${HOME}/i` }, fsType: 'ext4' },
+  { is: 'refused', attributes: { type: 'image', source: `${HOME}/i` }, fsType: 'xfs' },
   { is: 'allowed', attributes: { type: 'image', source: '/mnt/pub.lic/i', fsType: 'erofs' } },
   {
     is: 'allowed',
@@ -140,11 +145,38 @@ const MANY: readonly Row[] = [
   { is: 'late', attributes: { type: 'nfs', source: 'evil:/x' } },
 ];
 
-const nameOf = ({ attributes, namespace, serviceAccount, readOnly }: Row): string =>
-  [JSON.stringify(attributes), namespace, serviceAccount, readOnly && 'readOnly'].filter(Boolean).join(' ');
+/** What comes from elsewhere is shown as it is: nothing of the node could be written. */
+const REMOTE = [
+  {
+    class: 'inline',
+    types: ['nfs', 'fuse.*', 'image', 'bind'],
+    fsTypes: ['ext4'],
+    roots: [{ path: '/srv', access: 'read-write' }],
+    sources: { nfs: ['files:/.*'] },
+    helpers: { sshfs: { sources: ['user@host:/.*'] } },
+  },
+];
 
-function podOf({ attributes, namespace = 'team-a', serviceAccount = 'builder', readOnly }: Row) {
-  const csi = { driver: 'idmap.csi.dev', volumeAttributes: attributes, ...(readOnly && { readOnly }) };
+const FROM_ELSEWHERE: readonly Row[] = [
+  { is: 'allowed', attributes: { type: 'nfs', source: 'files:/x' } },
+  { is: 'allowed', attributes: { type: 'fuse.sshfs', source: 'user@host:/x' } },
+  { is: 'allowed', attributes: { type: 'image', source: '/srv/i', options: 'ro' }, fsType: 'ext4' },
+  { is: 'refused', attributes: { type: 'image', source: '/srv/i' }, fsType: 'ext4' },
+  { is: 'refused', attributes: { type: 'fuse.sshfs', source: '/srv/x' } },
+  { is: 'refused', attributes: { source: '/srv/x' } },
+];
+
+const nameOf = ({ attributes, namespace, serviceAccount, readOnly, fsType }: Row): string =>
+  [JSON.stringify(attributes), namespace, serviceAccount, readOnly && 'readOnly', fsType]
+    .filter(Boolean)
+    .join(' ');
+
+function podOf({ attributes, namespace = 'team-a', serviceAccount = 'builder', readOnly, fsType }: Row) {
+  const csi = {
+    ...{ driver: 'idmap.csi.dev', volumeAttributes: attributes },
+    ...(readOnly && { readOnly }),
+    ...(fsType && { fsType }),
+  };
   return {
     metadata: { name: 'pod', namespace },
     spec: {
@@ -160,16 +192,17 @@ function podOf({ attributes, namespace = 'team-a', serviceAccount = 'builder', r
 
 /** What the driver says when the pod starts. */
 function driverAllows(policyText: string, row: Row): boolean {
-  const { attributes, namespace = 'team-a', serviceAccount = 'builder', readOnly = false } = row;
+  const { attributes, namespace = 'team-a', serviceAccount = 'builder', readOnly = false, fsType } = row;
   try {
-    const volume = readVolumeContext({
+    const context = {
       ...attributes,
       'csi.storage.k8s.io/ephemeral': 'true',
       'csi.storage.k8s.io/pod.name': 'pod',
       'csi.storage.k8s.io/pod.uid': 'uid',
       'csi.storage.k8s.io/pod.namespace': namespace,
       'csi.storage.k8s.io/serviceAccount.name': serviceAccount,
-    });
+    };
+    const volume = readVolumeContext(context, { ...(fsType && { fsType }) });
     authorize(readPolicy(policyText), volume, {
       volumesOfNamespace: 0,
       forbidden: ['/var/lib/kubelet'],
@@ -204,6 +237,7 @@ describe('the admission policy of the chart', () => {
   const policies: readonly (readonly [string, unknown, readonly Row[]])[] = [
     ['the built-in policy', undefined, BUILT_IN],
     ['a policy of several rules', BUILDS, MANY],
+    ['a policy of sources elsewhere', REMOTE, FROM_ELSEWHERE],
     [
       'a policy without rules',
       [],

@@ -28,6 +28,7 @@ interface Mount {
 interface Container {
   readonly name: string;
   readonly args: readonly string[];
+  readonly env: readonly { readonly name: string; readonly value?: string }[];
   readonly volumeMounts: readonly Mount[];
 }
 
@@ -44,6 +45,7 @@ interface Registrar {
   readonly name: string;
   readonly image: string;
   readonly args: readonly string[];
+  readonly env: readonly { readonly name: string; readonly value?: string }[];
   readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
 }
 
@@ -180,8 +182,11 @@ describe('the chart', () => {
         undefined,
         undefined,
       ]);
-      const own = ({ args }: Container) =>
-        args.filter((flag) => /^--(kubelet-dir|driver-name|policy)=/.test(flag));
+      const own = ({ args, env }: Container) => [
+        ...args.filter((flag) => flag.startsWith('--policy=')),
+        ...env.filter(({ name }) => /^CSI_IDMAP_(KUBELET_DIR|DRIVER_NAME)$/.test(name)),
+      ];
+      expect(own(driverOf(objects))).to.have.length(3);
       expect(own(driverOf(objects))).to.deep.equal(own(fuseHostOf(objects) as Container));
       const seen = ({ volumeMounts }: Container) =>
         volumeMounts.filter(({ name }) => /^(kubelet|root-)/.test(name));

@@ -14,7 +14,7 @@ patterns of servers, escaped colons) passes here, and is refused by the driver w
   "name": string(v.name),
   "readOnly": string(v.csi.?readOnly.orValue(false)),
   "type": string(v.csi.?volumeAttributes[?"type"].orValue("bind")),
-  "fsType": string(v.csi.?volumeAttributes[?"fsType"].orValue("auto")),
+  "fsType": string(v.csi.?volumeAttributes[?"fsType"].orValue(v.csi.?fsType.orValue("") == "" ? "auto" : v.csi.fsType)),
   "options": "," + string(v.csi.?volumeAttributes[?"options"].orValue("")) + ",",
   {{- range list "source" "lowerdir" "upperdir" "workdir" "writable" "idmap" "uidmap" "gidmap" "owner" "sizeLimit" "size" "mkfs" "mounts" }}
   {{ toJson . }}: string(v.csi.?volumeAttributes[?{{ toJson . }}].orValue("")),
@@ -74,11 +74,12 @@ request.namespace.matches({{ include "idmap.cel.globs" . }}) &&
 (v.mounts != "" || (
   v.type.matches({{ include "idmap.cel.globs" .types }}) &&
   (!v.type.matches("^fuse3?\\.") || {{ with .helpers }}v.type.matches({{ printf "^fuse3?\\.(?:%s)$" (keys . | sortAlpha | join "|" | replace "." "\\." | replace "+" "\\+") | toJson }}){{ else }}false{{ end }}) &&
-  (v.type != "image" || {{ with .fsTypes }}v.fsType.matches({{ include "idmap.cel.globs" . }}){{ else }}false{{ end }}) &&
+  (v.type != "image" || {{ with .fsTypes }}(v.mkfs == "true" && v.fsType == "auto" ? "ext4" : v.fsType).matches({{ include "idmap.cel.globs" . }}){{ else }}false{{ end }}) &&
   (v.type != "overlay" ||
     (v.writable != "" ? v.writable : v.upperdir != "" ? "persistent" : "no") in {{ toJson $writable }}) &&
   {{- if ne (toString .readOnlyViewsOnly) "false" }}
-  (v.type in ["tmpfs", "overlay"] || (v.type != "bind" && {{ $isReadOnly }})) &&
+  (v.type in ["tmpfs", "overlay"] || v.type in {{ $network }} || (v.type.matches("^fuse3?\\.") && !v.source.startsWith("/")) ||
+    (v.type != "bind" && {{ $isReadOnly }})) &&
   {{- end }}
   (v.type in ["tmpfs", "overlay"] || v.type in {{ $network }} || !v.source.startsWith("/") ||
     (v.source.startsWith("/dev/") ? {{ ternary "true" "false" (default false .devices) }} :
