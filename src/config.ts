@@ -231,6 +231,15 @@ export const OPTIONS: { readonly [K in keyof Settings]: OptionRow<Settings[K]> }
   },
 };
 
+/** Where things are on a node: for commands there that look at what the driver has. */
+export const PLACE_OPTIONS = {
+  kubeletDir: OPTIONS.kubeletDir,
+  driverName: OPTIONS.driverName,
+  stateDir: OPTIONS.stateDir,
+  fuseHostSocket: OPTIONS.fuseHostSocket,
+  nriSocket: OPTIONS.nriSocket,
+};
+
 /** What is the driver's own on a node. */
 function pluginDir({ kubeletDir, driverName }: RawConfig): string {
   const { kubeletDir: directory, driverName: name } = OPTIONS;

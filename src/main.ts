@@ -1,7 +1,7 @@
 // The entry: picks a command. Each command's code is loaded when it is called, so that none waits for another's.
 import { Command, Option } from 'commander';
 import { collectOptions, withKernelFlags } from './cli/options.ts';
-import { OPTIONS, type OptionRow, type OptionTable, variableOf } from './config.ts';
+import { OPTIONS, type OptionRow, type OptionTable, PLACE_OPTIONS, variableOf } from './config.ts';
 import { FUSE_HOST_OPTIONS } from './fuse-host-config.ts';
 import { VERSION } from './version.ts';
 
@@ -17,7 +17,6 @@ withOptions(serve, OPTIONS, async (flags) => {
   await serveCommand(flags);
 });
 
-const { fuseHostSocket, nriSocket } = OPTIONS;
 const fuseHost = program
   .command('fuse-host')
   .description(
@@ -94,21 +93,17 @@ program
     await usernsCommand(command, flags);
   });
 
-program
+const doctor = program
   .command('doctor')
-  .description('say what this kernel and machine support, and what is missing for what')
-  .option('--policy <file>', 'say also what this policy allows, or what is wrong with it')
-  .option(...jsonFlag)
-  .option(
-    '--fuse-host-socket <path>',
-    'of a node whose FUSE helpers are to be shown',
-    fuseHostSocket.fallback({}),
+  .description(
+    'say what this kernel and machine support, and what is missing for what; on a node also its volumes and FUSE helpers',
   )
-  .option('--nri-socket <path>', "the container runtime's socket for NRI plugins", nriSocket.fallback({}))
-  .action(async (flags) => {
-    const { doctorCommand } = await import('./cli/doctor.ts');
-    await doctorCommand(flags);
-  });
+  .option('--policy <file>', 'say also what this policy allows, or what is wrong with it')
+  .option(...jsonFlag);
+withOptions(doctor, PLACE_OPTIONS, async (places, flags) => {
+  const { doctorCommand } = await import('./cli/doctor.ts');
+  await doctorCommand(places, flags);
+});
 
 program
   .command('demo')
@@ -131,11 +126,13 @@ function causes(error: unknown): unknown[] {
   return error instanceof SuppressedError ? [...causes(error.suppressed), ...causes(error.error)] : [error];
 }
 
-/** A flag for each row of the table; `run` gets them by their names. */
+type Flags = Readonly<Record<string, string | undefined>>;
+
+/** A flag for each row of the table; `run` gets them by their names, and all flags of the command as commander has them. */
 function withOptions<S extends object>(
   command: Command,
   table: OptionTable<S>,
-  run: (flags: Readonly<Record<string, string | undefined>>) => Promise<void>,
+  run: (flags: Flags, all: Readonly<Record<string, string>>) => Promise<void>,
 ): void {
   const rows = Object.values<OptionRow<unknown>>(table);
   for (const { flag, placeholder, meaning, list, fallback, variable = variableOf(flag) } of rows) {
@@ -147,7 +144,7 @@ function withOptions<S extends object>(
   }
   command.action(async (options: Record<string, string>) => {
     // commander turns --node-id into nodeId; the table speaks of flags.
-    await run(Object.fromEntries(rows.map(({ flag }) => [flag, options[camelCase(flag)]])));
+    await run(Object.fromEntries(rows.map(({ flag }) => [flag, options[camelCase(flag)]])), options);
   });
 }
 

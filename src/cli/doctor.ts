@@ -1,25 +1,31 @@
 // `doctor`: what this kernel and machine support, and what is missing for what; with a policy file, what it allows; on a
-// node, whether its container runtime has NRI, and fuse-host's helpers. Exit status 1 when something is missing for which
+// node, whether its container runtime has NRI, the volumes and fuse-host's helpers. Exit status 1 when something is missing for which
 // there is no other way, or the file is no policy.
 import { release } from 'node:os';
+import { PLACE_OPTIONS, readOptions } from '../config.ts';
 import { describePolicy } from '../policy/describe.ts';
 import { readPolicyFile } from '../policy/file.ts';
 import { FEATURES, type FeatureName, probeFeature } from '../sys/features.ts';
 import { describeHelpers, helpersAt } from './doctor-helpers.ts';
 import { describeNri, nriAt } from './doctor-nri.ts';
+import { describeVolumes, volumesAt } from './doctor-volumes.ts';
 import { table } from './table.ts';
 
 export interface DoctorFlags {
   readonly json?: boolean;
   /** A file. */
   readonly policy?: string;
-  readonly fuseHostSocket: string;
-  readonly nriSocket: string;
 }
 
-/** @throws Error naming the policy file and all that is wrong with it */
-export async function doctorCommand(flags: DoctorFlags): Promise<void> {
-  const { json, policy: file, fuseHostSocket, nriSocket } = flags;
+/**
+ * @param places flags of PLACE_OPTIONS
+ * @throws Error naming the policy file and all that is wrong with it, or the flag or variable that cannot be read
+ */
+export async function doctorCommand(
+  places: Readonly<Record<string, string | undefined>>,
+  { json, policy: file }: DoctorFlags,
+): Promise<void> {
+  const { stateDir, fuseHostSocket, nriSocket } = readOptions(PLACE_OPTIONS, places, process.env);
   const policy = file === undefined ? undefined : describePolicy(readPolicyFile(file).policy);
   const names = Object.keys(FEATURES) as FeatureName[];
   const findings = names.map((name) => {
@@ -28,8 +34,17 @@ export async function doctorCommand(flags: DoctorFlags): Promise<void> {
   });
   const helpers = await helpersAt(fuseHostSocket);
   const nri = await nriAt(nriSocket);
+  const volumes = volumesAt(stateDir);
   if (json) {
-    const all = { kernel: release(), architecture: process.arch, features: findings, policy, helpers, nri };
+    const all = {
+      kernel: release(),
+      architecture: process.arch,
+      features: findings,
+      policy,
+      helpers,
+      nri,
+      volumes,
+    };
     console.log(JSON.stringify(all, null, 2));
   } else {
     console.log(
@@ -42,6 +57,7 @@ export async function doctorCommand(flags: DoctorFlags): Promise<void> {
       console.log(`\n${finding.name}\n  probed by ${finding.how}${found}\n  without it: ${finding.without}`);
     }
     console.log(`\n${describeNri(nri)}`);
+    if (volumes !== undefined) console.log(`\nvolumes by ${stateDir}${describeVolumes(volumes)}`);
     if (helpers !== undefined) console.log(`\nfuse-host at ${fuseHostSocket}${describeHelpers(helpers)}`);
     if (policy !== undefined) console.log(`\npolicy ${file}\n\n${policy}`);
   }

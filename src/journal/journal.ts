@@ -57,10 +57,12 @@ export interface JournalOptions {
   readonly onLater?: (file: string, problem: string) => void;
 }
 
+export const recordsDirectory = (stateDir: string): string => path.join(stateDir, 'records');
+
 /** @throws Error when another process holds the state directory for longer than 3 s; StateError */
 export async function openJournal(options: JournalOptions): Promise<Journal> {
   const { stateDir } = options;
-  const directory = path.join(stateDir, 'records');
+  const directory = recordsDirectory(stateDir);
   await makeDirectory(directory);
   using lock = new DisposableStack();
   lock.use(await lockDirectory(stateDir));

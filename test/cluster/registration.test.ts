@@ -35,5 +35,9 @@ describe('the chart on a real node', function () {
   it('has a doctor on the node', async () => {
     const said = await inRelease('driver', 'csi-driver-idmap', 'doctor');
     expect(said).to.match(/^mount-setattr +yes/m);
+    // It knows where this node's runtime is, by the values of the chart.
+    expect(said).to.match(/\(--user-namespaces auto: nri\)/);
+    expect(said).to.match(/^volumes by \/.*\/plugins\/.*: none$/m);
+    expect(said).to.match(/^fuse-host at .*: no helpers$/m);
   });
 });

@@ -1,12 +1,15 @@
 // `doctor`, `demo` and the help, as their users have them.
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { OPTIONS, variableOf } from '../../src/config.ts';
 import { VERSION } from '../../src/version.ts';
-import { temporaryDirectory } from '../support/fixtures.ts';
+import { temporaryDirectory, unmountCommand, writeFiles } from '../support/fixtures.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { nriHost, startNriHost } from '../support/nri-host.ts';
 import { AS_NOBODY, expectSuccess, run } from './command.ts';
+import { startNode } from './node.ts';
+import { podInfo, volumeOn } from './volume.ts';
 
 describe('the command doctor', () => {
   it('says of each feature whether it is here; exit status 1 exactly when one is not that all needs', () => {
@@ -51,6 +54,38 @@ describe('the command doctor', () => {
     expect(JSON.parse(stdout).nri).to.deep.equal({
       ...{ socket, way: 'nri', because: 'nri-host 1.2.3 registers plugins there' },
     });
+  });
+
+  it('lists the volumes of the node by its records, and which of them are not mounted', async function () {
+    needRoot(this, 'the plugin mounts');
+    await using node = await startNode();
+    const env = { CSI_IDMAP_KUBELET_DIR: node.kubeletDir };
+    const doctor = (...flags: string[]) => run(['doctor', ...flags], { env }).stdout;
+    expect(doctor()).to.contain(`\nvolumes by ${node.stateDir}: none\n`);
+    writeFiles(node.at('data'), { file: 'text' });
+    await using volume = volumeOn(node, {
+      context: { type: 'overlay', lowerdir: node.at('data'), writable: 'ephemeral' },
+    });
+    const volumeContext = { ...volume.context, ...podInfo(volume.id) };
+    expect(await volume.publish({ volumeContext })).to.include({ code: 'OK' });
+    const found = {
+      ...{ kind: 'publish', volumeId: volume.id, path: volume.target, state: 'done', mounted: true },
+      ...{ type: 'overlay', sources: [node.at('data')], pod: `default/pod-of-${volume.id}` },
+    };
+    const { volumes, unreadable } = JSON.parse(doctor('--json')).volumes;
+    expect(unreadable).to.deep.equal({});
+    expect(volumes).to.have.length(1);
+    expect(volumes[0]).to.include({ ...found, sources: volumes[0].sources });
+    expect(volumes[0].sources).to.deep.equal(found.sources);
+    expect(existsSync(volumes[0].layer)).to.equal(true);
+    unmountCommand(volume.target);
+    writeFileSync(join(node.stateDir, 'records', 'odd.json'), '{}');
+    const text = doctor();
+    expect(text).to.contain(
+      `\n  ${volume.id}: overlay publish, done, nothing is mounted\n    ${volume.target}\n`,
+    );
+    expect(text).to.match(/\n {2}odd\.json\n {4}cannot be read: /);
+    rmSync(join(node.stateDir, 'records', 'odd.json'));
   });
 
   it('without root says what it could not find out, and does not fail for that', function () {

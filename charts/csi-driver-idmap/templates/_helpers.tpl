@@ -69,6 +69,14 @@ app.kubernetes.io/part-of: csi-driver-idmap
 {{- printf "%s/plugins/%s" .Values.kubeletDir .Values.driverName -}}
 {{- end -}}
 
+{{/* As variables, so that `doctor` in the container knows them too. */}}
+{{- define "idmap.placeEnv" -}}
+- name: CSI_IDMAP_DRIVER_NAME
+  value: {{ .Values.driverName | quote }}
+- name: CSI_IDMAP_KUBELET_DIR
+  value: {{ .Values.kubeletDir | quote }}
+{{- end -}}
+
 {{- define "idmap.policy" -}}
 {{- toYaml .Values.policy -}}
 {{- end -}}
