@@ -57,7 +57,8 @@ function onePart(source: string | undefined, target: string | undefined, flags: 
   if (source === undefined || target === undefined) {
     throw new Error('give SOURCE and TARGET, or --volume-context FILE');
   }
-  return { title: `${flags.types ?? 'bind'} at ${target}`, mounts: [mountOf(source, flags)] };
+  const mount = mountOf(source, flags);
+  return { title: `${mount.type} at ${target}`, mounts: [mount] };
 }
 
 /** What kubelet adds for an inline volume, where the file does not say it. */

@@ -14,19 +14,14 @@ export interface UnmountFlags {
 export async function unmountCommand(target: string, flags: UnmountFlags): Promise<void> {
   await using engine = localEngine();
   const place = { path: path.resolve(target) };
-  const lazy = flags.lazy === true;
+  const cut = { lazy: flags.lazy === true, force: flags.force === true };
   if (flags.recursive) {
-    const targets = await engine.unmountRecursive({ target: place, lazy });
+    const targets = await engine.unmountRecursive({ target: place, ...cut });
     if (flags.json) console.log(JSON.stringify({ unmounted: targets.length, targets }));
     if (targets.length === 0) throw new Error(`nothing is mounted at ${target} or below it`);
     return;
   }
-  const unmounted = await engine.unmount({
-    target: place,
-    all: flags.all === true,
-    lazy,
-    force: flags.force === true,
-  });
+  const unmounted = await engine.unmount({ target: place, all: flags.all === true, ...cut });
   if (flags.json) console.log(JSON.stringify({ unmounted }));
   if (unmounted === 0) throw new Error(`${target} is not a mount point`);
 }

@@ -2,13 +2,7 @@
 // mapping that is asked for besides. Pure.
 import type { IdMapping, UserMapping } from '../userns/mapping.ts';
 import { formatIdMapping, MappingError, shownId } from '../userns/mapping.ts';
-import {
-  composeMappings,
-  identityMapping,
-  invertMapping,
-  mapId,
-  swapMapping,
-} from '../userns/mapping-algebra.ts';
+import { composeMappings, identityMapping, invertMapping, swapMapping } from '../userns/mapping-algebra.ts';
 import { invalidMount } from './errors.ts';
 import type { RootIds } from './idmap-options.ts';
 
@@ -48,7 +42,7 @@ function swapped(
   if (shown === as) return undefined;
   try {
     if (shown !== undefined) return composeMappings(mapping, swapMapping(shown, as));
-    const inItsPlace = mapId(invertMapping(mapping), as);
+    const inItsPlace = shownId(invertMapping(mapping), as);
     if (inItsPlace !== undefined) return composeMappings(swapMapping(owner, inItsPlace), mapping);
   } catch (error) {
     throw error instanceof MappingError ? invalidMount(`root${kind}=${as}: ${error.message}`) : error;

@@ -7,8 +7,7 @@
 import path from 'node:path';
 import type { VolumeRecord } from '../journal/record.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
-import type { UserMapping } from '../userns/mapping.ts';
-import { mapId } from '../userns/mapping-algebra.ts';
+import { shownId, type UserMapping } from '../userns/mapping.ts';
 import { readVolumeContext } from '../volume/context.ts';
 import {
   isView,
@@ -83,7 +82,7 @@ export async function complete(
   const way = isNested ? 'nested' : 'nri';
   if (podMapping !== undefined) deps.metrics.count('csi_idmap_user_namespace_publish_total', { path: way });
   if (group === undefined || readonly) return;
-  const shown = podMapping === undefined ? group : mapId(podMapping.gid, group);
+  const shown = podMapping === undefined ? group : shownId(podMapping.gid, group);
   if (shown !== undefined) await tellOfGroup(volume, { group, shown }, place.path, deps);
 }
 

@@ -14,6 +14,7 @@ import path from 'node:path';
 import type { VolumeRecord } from '../journal/record.ts';
 import { messageOf } from '../mount/errors.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
+import { isWithin } from '../mount/target.ts';
 import type { Plugin, RuntimeState } from '../nri/connection.ts';
 import { type Container, ContainerState, type Mount, type PodSandbox } from '../rpc/generated/nri.ts';
 import type { UserMapping } from '../userns/mapping.ts';
@@ -123,7 +124,7 @@ async function replacedMounts(
   const replaced = ours.map(async ({ mount, origin }) => {
     if (origin.is !== 'volume') {
       const shown = await mountAt(origin.path, deps);
-      if (origin.is === 'part' ? shown !== undefined : !isWithin(shown, volume)) return [];
+      if (origin.is === 'part' ? shown !== undefined : !isPartOf(shown, volume)) return [];
       if (origin.is === 'sub-path' && shown !== undefined)
         await giveSubPath(record, { shown, volume }, mapping, deps);
     }
@@ -139,8 +140,8 @@ async function mountAt(place: string, deps: NodeDependencies): Promise<MountInfo
 }
 
 /** Whether it is a part of what the volume shows. */
-const isWithin = (shown: MountInfo | undefined, volume: MountInfo): boolean =>
-  shown?.device === volume.device && !path.relative(volume.root, shown.root).startsWith('..');
+const isPartOf = (shown: MountInfo | undefined, volume: MountInfo): boolean =>
+  shown?.device === volume.device && isWithin(shown.root, volume.root);
 
 interface SubPath {
   readonly shown: MountInfo;

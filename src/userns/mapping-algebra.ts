@@ -132,9 +132,3 @@ function overlapOf(inner: IdExtent, outer: IdExtent): IdExtent[] {
   const container = inner.container + (from - inner.host);
   return [{ container, host: outer.host + (from - outer.container), size: to - from }];
 }
-
-/** What an id on disk is shown as; undefined where it is not mapped. */
-export function mapId(mapping: IdMapping, id: number): number | undefined {
-  const extent = mapping.find(({ container, size }) => id >= container && id < container + size);
-  return extent && extent.host + (id - extent.container);
-}

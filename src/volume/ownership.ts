@@ -20,9 +20,10 @@ import {
   type IdMapping,
   MappingError,
   parseIdMapping,
+  shownId,
   type UserMapping,
 } from '../userns/mapping.ts';
-import { composeUserMappings, mapId, withHostRoot } from '../userns/mapping-algebra.ts';
+import { composeUserMappings, withHostRoot } from '../userns/mapping-algebra.ts';
 import { VolumeError } from './errors.ts';
 import type { Idmap } from './volume.ts';
 
@@ -58,7 +59,7 @@ const option = (name: string, id: number | undefined): string[] =>
   id === undefined ? [] : [`${name}=${id}`];
 
 const idOf = (mapping: IdMapping | undefined, id: number): number | undefined =>
-  mapping === undefined ? id : mapId(mapping, id);
+  mapping === undefined ? id : shownId(mapping, id);
 
 function mapsOf(idmap: Idmap, podMapping: UserMapping | undefined): string[] {
   if (podMapping === undefined) {
@@ -149,5 +150,5 @@ function ownerOf(idmap: Idmap, lower: RootOwner): { uid: number; gid: number } {
 
 /** An owner that the mapping does not have would be nobody, who cannot own a directory to write in: root instead. */
 function mapped(mapping: IdMapping, id: number): number {
-  return mapId(mapping, id) ?? mapId(mapping, 0) ?? mapping[0]?.host ?? id;
+  return shownId(mapping, id) ?? shownId(mapping, 0) ?? mapping[0]?.host ?? id;
 }

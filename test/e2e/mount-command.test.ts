@@ -1,8 +1,9 @@
 // `mount` and `unmount` as their users have them: what is mounted then, the exit status, and what is said where.
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import {
+  fuseMount,
   mountCommand,
   mountPlace,
   ownerOf,
@@ -10,7 +11,7 @@ import {
   unmountCommand,
   writeFiles,
 } from '../support/fixtures.ts';
-import { needRoot } from '../support/need.ts';
+import { needRoot, needTool } from '../support/need.ts';
 import { expectFailure, expectSuccess, run } from './command.ts';
 import { mountsAt, mountsBelow, theMountAt } from './kernel.ts';
 
@@ -98,6 +99,21 @@ describe('the commands mount and unmount', () => {
     mkdirSync(join(target, 'below'));
     mountCommand('-t', 'tmpfs', 'tmpfs', join(target, 'below'));
     expectSuccess(run(['unmount', '--lazy', target]));
+    expect(mountsBelow(place.path)).to.deep.equal([]);
+  });
+
+  it('unmount --recursive takes all of it away, FUSE that is in use with --force', async function () {
+    needTool(this, 'bindfs', 'a FUSE filesystem');
+    mountCommand('-t', 'tmpfs', 'tmpfs', target);
+    mkdirSync(join(target, 'fuse'));
+    await using fuse = await fuseMount(place.at('a'), join(target, 'fuse'));
+    const file = openSync(join(fuse.path, 'of-root'), 'r');
+    try {
+      expectFailure(run(['unmount', '--recursive', target]), /2 of the mounts .* are left: .* in use/);
+      expectSuccess(run(['unmount', '--recursive', '--force', target]));
+    } finally {
+      closeSync(file);
+    }
     expect(mountsBelow(place.path)).to.deep.equal([]);
   });
 

@@ -275,6 +275,18 @@ describe('a pod with a user namespace, by NRI', () => {
     });
   }
 
+  // Kubelet's own, of a ConfigMap's or Secret's versions, are called so too.
+  for (const name of ['..data', '..2025_01/part']) {
+    it(`subPath ${name} is no way out of the volume`, async () => {
+      await using stack = new AsyncDisposableStack();
+      const pod = await running(stack, overlay(dataSet(), { idmap: 'pod', writable: 'ephemeral' }));
+      await using part = subPathOf(pod, name);
+      const script = 'echo new >/part/file; stat -c %u:%g /part /part/file';
+      const said = told(await pod.run({ script, more: [{ source: part.source, destination: '/part' }] }));
+      expect(said).to.equal('0:0\n0:0');
+    });
+  }
+
   it('shows one staged volume to pods with different ids, each its own', async () => {
     await using stack = new AsyncDisposableStack();
     const at = dataSet();

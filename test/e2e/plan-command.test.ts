@@ -42,6 +42,17 @@ describe('the command plan', () => {
     expect(mountsBelow(place.path)).to.deep.equal(before);
   });
 
+  for (const [type, ...args] of [
+    ['auto', '-o', 'loop,ro', '/images/root.img'],
+    ['bind', '-o', 'ro,bind', '/srv/data'],
+  ]) {
+    it(`is titled by what it takes the mount for without -t: ${type}`, () => {
+      const result = run(['plan', ...args, '/mnt']);
+      expectSuccess(result);
+      expect(result.stdout.split('\n')[0]).to.equal(`${type} at /mnt`);
+    });
+  }
+
   it('needs no root', function () {
     needRoot(this, 'to become nobody');
     needTool(this, 'runuser', 'to become nobody');

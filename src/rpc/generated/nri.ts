@@ -55,9 +55,6 @@ export interface ConfigureRequest {
   config: string;
   runtimeName: string;
   runtimeVersion: string;
-  /** In ms; older runtimes do not say. */
-  registrationTimeout: bigint;
-  requestTimeout: bigint;
 }
 
 export interface ConfigureResponse {
@@ -256,7 +253,7 @@ export const Empty: MessageFns<Empty> = {
 };
 
 function createBaseConfigureRequest(): ConfigureRequest {
-  return { config: "", runtimeName: "", runtimeVersion: "", registrationTimeout: 0n, requestTimeout: 0n };
+  return { config: "", runtimeName: "", runtimeVersion: "" };
 }
 
 export const ConfigureRequest: MessageFns<ConfigureRequest> = {
@@ -269,18 +266,6 @@ export const ConfigureRequest: MessageFns<ConfigureRequest> = {
     }
     if (message.runtimeVersion !== "") {
       writer.uint32(26).string(message.runtimeVersion);
-    }
-    if (message.registrationTimeout !== 0n) {
-      if (BigInt.asIntN(64, message.registrationTimeout) !== message.registrationTimeout) {
-        throw new globalThis.Error("value provided for field message.registrationTimeout of type int64 too large");
-      }
-      writer.uint32(32).int64(message.registrationTimeout);
-    }
-    if (message.requestTimeout !== 0n) {
-      if (BigInt.asIntN(64, message.requestTimeout) !== message.requestTimeout) {
-        throw new globalThis.Error("value provided for field message.requestTimeout of type int64 too large");
-      }
-      writer.uint32(40).int64(message.requestTimeout);
     }
     return writer;
   },
@@ -322,22 +307,6 @@ export const ConfigureRequest: MessageFns<ConfigureRequest> = {
             message.runtimeVersion = reader.string();
             continue;
           }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.registrationTimeout = reader.int64() as bigint;
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.requestTimeout = reader.int64() as bigint;
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -358,12 +327,6 @@ export const ConfigureRequest: MessageFns<ConfigureRequest> = {
     message.config = object.config ?? "";
     message.runtimeName = object.runtimeName ?? "";
     message.runtimeVersion = object.runtimeVersion ?? "";
-    message.registrationTimeout = (object.registrationTimeout !== undefined && object.registrationTimeout !== null)
-      ? BigInt(object.registrationTimeout)
-      : 0n;
-    message.requestTimeout = (object.requestTimeout !== undefined && object.requestTimeout !== null)
-      ? BigInt(object.requestTimeout)
-      : 0n;
     return message;
   },
 };
