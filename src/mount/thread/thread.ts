@@ -66,11 +66,7 @@ function startThread(kind: ThreadKind): Thread {
   port1.unref();
   const wait = (timeoutMs: number): Answer => {
     for (;;) {
-      if (Atomics.wait(signal, 0, 0, timeoutMs) === 'timed-out') {
-        // It may still come, to a process that has another one by then.
-        void worker.terminate();
-        throw notStarted(kind, timeoutMs);
-      }
+      if (Atomics.wait(signal, 0, 0, timeoutMs) === 'timed-out') throw notStarted(kind, timeoutMs);
       Atomics.store(signal, 0, 0);
       const received = receiveMessageOnPort(port1) as { message: Answer } | undefined;
       if (received) return received.message;
@@ -81,8 +77,16 @@ function startThread(kind: ThreadKind): Thread {
     if ('problem' in answer) throw new Error(answer.problem);
     return answer.result;
   };
-  // It answers once when it stands.
-  unwrap(wait(START_MS));
+  try {
+    // It answers once when it stands.
+    unwrap(wait(START_MS));
+  } catch (error) {
+    // One that came half-way keeps a copy of all mounts of the host, and with it busy what is unmounted there. One that is
+    // late may still come, to a process that has another one by then.
+    port1.close();
+    void worker.terminate();
+    throw error;
+  }
   return {
     call(job) {
       port1.postMessage(job);
