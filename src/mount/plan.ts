@@ -13,7 +13,8 @@ import { invalidMount } from './errors.ts';
 import type { Kernel, MountApi } from './kernel.ts';
 import type { Mount } from './mount.ts';
 import { type ParsedOptions, parseOptions } from './options.ts';
-import { planBind } from './plan/bind.ts';
+import { ofOneMount } from './plan/attributes.ts';
+import { isTree, planBind } from './plan/bind.ts';
 import { planClassicBind, planClassicFilesystem } from './plan/classic.ts';
 import { planClassicImage } from './plan/classic-image.ts';
 import { planClassicOverlay } from './plan/classic-overlay.ts';
@@ -63,9 +64,12 @@ export interface PlanOptions {
 
 /** @throws MountError (invalid-mount, kernel-unsupported) */
 export function plan(mount: Mount, kernel: Kernel, { held = false }: PlanOptions = {}): Step[] {
-  const options = parseOptions(mount.options);
-  const kind = kindOf(mount.type, options);
-  checkOptions(kind, mount.type, options);
+  const given = parseOptions(mount.options);
+  const kind = kindOf(mount.type, given);
+  checkOptions(kind, mount.type, given);
+  // A new filesystem has nothing below it, and a plain bind leaves that behind.
+  const hasTree = kind === 'remount' || (kind === 'bind' && isTree(mount.type, given));
+  const options = hasTree ? given : ofOneMount(given);
   const api = kernel.api ?? (NEEDS[kind].every(kernel.has) ? 'modern' : 'classic');
   return PLANNERS[kind][api]({ type: mount.type, source: mount.source, options, held }, kernel);
 }

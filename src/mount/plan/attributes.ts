@@ -1,5 +1,5 @@
 // The attribute steps that every kind of mount shares.
-import { PROPAGATION } from '../../sys/constants.ts';
+import { MOUNT_ATTR__ATIME, PROPAGATION } from '../../sys/constants.ts';
 import type { IdmapRequest } from '../idmap-options.ts';
 import type { AttributeChange, ParsedOptions } from '../options.ts';
 import type { Slot } from '../steps/row.ts';
@@ -13,6 +13,14 @@ export function usernsSteps({ mapping, root }: IdmapRequest, of: Slot): Step[] {
 /** The mount in the slot is mapped by now. */
 export function checkRootSteps({ root }: IdmapRequest, of: Slot): Step[] {
   return root === undefined ? [] : [{ kind: 'checkRoot', ...root, of }];
+}
+
+/** What is said of a tree, said of its top: of a mount that has none below it, or that is alone of a tree. */
+export function ofOneMount(options: ParsedOptions): ParsedOptions {
+  const { mount, recursive } = options;
+  const set = (recursive.set & ~mount.clear) | mount.set;
+  const clear = (recursive.clear & ~(mount.set & ~MOUNT_ATTR__ATIME)) | mount.clear;
+  return { ...options, mount: { set, clear }, recursive: { set: 0, clear: 0 } };
 }
 
 export interface AttributePlan {

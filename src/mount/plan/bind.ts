@@ -3,6 +3,7 @@
 //   open_tree(source, OPEN_TREE_CLONE [| AT_RECURSIVE for rbind])
 //   mount_setattr(...)     attributes and ID map together, before anyone can see the mount
 import { invalidMount } from '../errors.ts';
+import type { ParsedOptions } from '../options.ts';
 import type { ParsedMount, Planner } from '../plan.ts';
 import { finishDetached } from './finish.ts';
 
@@ -14,6 +15,10 @@ export const planBind: Planner = (mount, kernel) => {
     ...finishDetached({ options, idmap: true, tree: recursive, kernel }),
   ];
 };
+
+/** Whether a bind is of all that is mounted below its source. */
+export const isTree = (type: string, { bind }: ParsedOptions): boolean =>
+  type === 'rbind' || bind === 'rbind';
 
 /** What both ways to make a bind refuse. Returns whether the whole tree below the source is meant. */
 export function checkBind({ type, source, options }: ParsedMount): boolean {
@@ -28,5 +33,5 @@ export function checkBind({ type, source, options }: ParsedMount): boolean {
       `${options.superblock.join(',')}: flags of the filesystem, which a bind mount shares with its source; remove them`,
     );
   }
-  return type === 'rbind' || options.bind === 'rbind';
+  return isTree(type, options);
 }

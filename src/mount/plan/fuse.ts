@@ -12,7 +12,7 @@
 //
 // The mount is visible before it is complete, unlike all others: the helper makes it. `allow_other`, without which
 // nobody but the helper's own user sees it (mount.fuse3(8)), is the caller's to give.
-import { MOUNT_ATTR, MOUNT_ATTR__ATIME } from '../../sys/constants.ts';
+import { MOUNT_ATTR } from '../../sys/constants.ts';
 import { invalidMount } from '../errors.ts';
 import { escapeOption, type Helper } from '../fuse/command.ts';
 import type { Kernel } from '../kernel.ts';
@@ -36,36 +36,27 @@ export const planFuse: Planner = (mount, kernel) => [
 /** Attributes and propagation by mount(2). */
 export const planClassicFuse: Planner = (mount, kernel) => [
   ...mountByHelper(mount, kernel),
-  ...(mount.options.idmap === undefined ? classicAttributeSteps(whole(mount.options), kernel) : []),
+  ...(mount.options.idmap === undefined ? classicAttributeSteps(mount.options, kernel) : []),
   ...classicPropagationSteps(mount.options),
   { kind: 'verify', mount: 'mount' },
 ];
 
 /** Up to the attached mount, which is in the slot `mount`. */
 function mountByHelper({ type, source, options }: ParsedMount, kernel: Kernel): Step[] {
-  const helper = readHelper(type, source, whole(options));
+  const helper = readHelper(type, source, options);
   const start: Step[] = [{ kind: 'noteMounts' }, { kind: 'startHelper', ...helper }];
   if (options.idmap === undefined) return [...start, { kind: 'openMounted', as: 'mount' }];
   requireIdmap(kernel);
   return [
     ...start,
     { kind: 'cloneTarget', as: 'mount' },
-    ...attributeSteps({ on: 'mount', options: whole(options), idmap: true, tree: false }),
+    ...attributeSteps({ on: 'mount', options, idmap: true, tree: false }),
     { kind: 'detachTarget', mount: 'mount' },
     { kind: 'attach', mount: 'mount' },
   ];
 }
 
-/** A tree of one mount: what is said of the tree is said of the mount. */
-function whole(options: ParsedOptions): ParsedOptions {
-  const { mount, recursive } = options;
-  const set = (recursive.set & ~mount.clear) | mount.set;
-  const clear = (recursive.clear & ~(mount.set & ~MOUNT_ATTR__ATIME)) | mount.clear;
-  return { ...options, mount: { set, clear }, recursive: { set: 0, clear: 0 } };
-}
-
-function ensured(options: ParsedOptions): Step[] {
-  const { set, clear } = whole(options).mount;
+function ensured({ mount: { set, clear } }: ParsedOptions): Step[] {
   return set === 0 && clear === 0 ? [] : [{ kind: 'ensureAttributes', on: 'mount', set, clear }];
 }
 

@@ -6,7 +6,7 @@ import type { Fd } from '../../sys/fd.ts';
 import { mountSetattr, openTree } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
 import { reachBy } from '../source.ts';
-import { copyWithBothMaps } from './compose.ts';
+import { canCompose, copyWithBothMaps } from './compose.ts';
 import type { Workplace } from './row.ts';
 import { unbindable } from './trees.ts';
 import { mappingOf } from './userns.ts';
@@ -37,8 +37,7 @@ export function mappedBy(namespace: Fd, at: Workplace): Copy {
       mountSetattr(tree, 0, { ...attr, set: MOUNT_ATTR.MOUNT_ATTR_IDMAP, usernsFd: namespace.number });
     } catch (error) {
       const mapping = mappingOf(namespace);
-      const canCompose = at.kernel.has('open-tree-attr') && at.kernel.has('statmount');
-      if (!hasErrno(error, 'EPERM') || !mapping || !canCompose) throw error;
+      if (!hasErrno(error, 'EPERM') || !mapping || !canCompose(at.kernel)) throw error;
       const source = { path: reachBy(directory), recursive: false };
       const composed = copyWithBothMaps(source, mapping, attr, at.userNamespaces);
       if (composed === undefined) throw error;

@@ -7,7 +7,7 @@ import { mountIdOf, mountSetattr, openat, openTree } from '../../sys/syscalls.ts
 import { type Explanation, invalidMount } from '../errors.ts';
 import { lockedMeaning, refusedOptions } from '../flags.ts';
 import { isDirectory } from '../target.ts';
-import { type Copied, copyWithBothMaps } from './compose.ts';
+import { type Copied, canCompose, copyWithBothMaps } from './compose.ts';
 import type { Rows, Slot } from './row.ts';
 import { mappingOf } from './userns.ts';
 
@@ -88,8 +88,7 @@ export const treeSteps: Rows<TreeSteps> = {
       } catch (error) {
         const source = copied.get(tree);
         const mapping = mappingOf(namespace);
-        const canCompose = at.kernel.has('open-tree-attr') && at.kernel.has('statmount');
-        if (!hasErrno(error, 'EPERM') || !source || !mapping || !canCompose) throw error;
+        if (!hasErrno(error, 'EPERM') || !source || !mapping || !canCompose(at.kernel)) throw error;
         const copy = copyWithBothMaps(source, mapping, attr, at.userNamespaces);
         if (copy === undefined) throw error;
         at.replace(on, copy);

@@ -1,9 +1,11 @@
 // An ID map on a source that is ID-mapped already: both, one after the other.
+import { writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { localEngine } from '../../../src/mount/engine.ts';
-import { mountPlace, ownerOf, writeFiles } from '../../support/fixtures.ts';
+import type { Mount } from '../../../src/mount/mount.ts';
+import { mountPlace, ownerOf, unmountCommand, writeFiles } from '../../support/fixtures.ts';
 import { needSecondMap } from '../../support/need.ts';
-import { describeEngines, failureOf } from './engines.ts';
+import { codeOf, describeEngines, failureOf, mountAt, mountsIn } from './engines.ts';
 
 const FIRST = ['uidmap=0:1000:10', 'gidmap=0:1000:10'];
 const SECOND = ['uidmap=1000:5000:5', 'gidmap=1000:6000:5'];
@@ -48,6 +50,49 @@ describeEngines('an ID map on a mapped source', (bench) => {
     expect(ownerOf(place.at('merged/zero'))).to.equal('5000:6000');
     expect(ownerOf(place.at('merged/one'))).to.equal('5001:6001');
     for (const name of ['merged', 'mapped']) await bench.unmount(place.at(name));
+  });
+
+  for (const [title, below, refused] of [
+    ['not mapped', [], true],
+    ['mapped otherwise', ['uidmap=0:2000:10', 'gidmap=0:2000:10'], true],
+    ['mapped alike', FIRST, false],
+  ] as const) {
+    it(`is ${refused ? 'refused' : 'composed'} for a tree in which a mount below is ${title}`, async function () {
+      needSecondMap(this);
+      using place = mountPlace();
+      writeFiles(place.path, { 'source/sub/': '', 'source/zero': '', 'other/zero': '', 'twice/': '' });
+      await bench.mount({ type: 'bind', source: place.at('source'), options: FIRST }, place.at('mapped'));
+      const other: Mount = { type: 'bind', source: place.at('other'), options: below };
+      await bench.mount(other, place.at('mapped/sub'));
+      const request = bench.mount(
+        { type: 'rbind', source: place.at('mapped'), options: SECOND },
+        place.at('twice'),
+      );
+      if (refused) {
+        const error = await failureOf(request, { reason: 'idmap-unsupported', rolledBack: true });
+        expect(error.message).to.include(place.at('mapped/sub'));
+        expect(mountsIn(place.at('twice'))).to.equal(0);
+      } else {
+        await request;
+        for (const file of ['zero', 'sub/zero'])
+          expect(ownerOf(place.at('twice', file))).to.equal('5000:6000');
+        unmountCommand('--recursive', place.at('twice'));
+      }
+      for (const name of ['mapped/sub', 'mapped']) await bench.unmount(place.at(name));
+    });
+  }
+
+  it('keeps what is asked of a tree, for a bind', async function () {
+    needSecondMap(this);
+    using place = mountPlace();
+    writeFiles(place.path, { 'source/zero': '' });
+    await bench.mount({ type: 'bind', source: place.at('source'), options: FIRST }, place.at('mapped'));
+    const options = [...SECOND, 'rro', 'rnosuid', 'rnodev'];
+    await bench.mount({ type: 'bind', source: place.at('mapped'), options }, place.at('twice'));
+    expect(ownerOf(place.at('twice/zero'))).to.equal('5000:6000');
+    expect(mountAt(place.at('twice')).options).to.include.members(['ro', 'nosuid', 'nodev']);
+    expect(codeOf(() => writeFileSync(place.at('twice/zero'), 'x'))).to.equal('EROFS');
+    for (const name of ['twice', 'mapped']) await bench.unmount(place.at(name));
   });
 
   it('is refused where it maps nothing that the source shows', async function () {

@@ -462,6 +462,39 @@ const older: readonly OlderRow[] = [
     ],
   },
   {
+    title: 'a tmpfs of a tree that is read-only, by mount(2): the tree is the tmpfs',
+    kernel: kernelWith([], 'classic'),
+    mount: tmpfs('rro', 'size=1m'),
+    steps: ['mount(tmpfs, target, tmpfs, MS_RDONLY, "size=1m")', 'verify that target shows mount'],
+  },
+  {
+    title: 'an image without devices in its tree, by mount(2)',
+    kernel: kernelWith([], 'classic'),
+    mount: { type: 'ext4', source: '/i.img', options: ['loop', 'rnosuid', 'rnodev'] },
+    steps: [
+      'image = open("/i.img", O_RDONLY)',
+      'loop = loop device of image "/i.img" (autoclear)',
+      'mount(loop, target, ext4, MS_NOSUID|MS_NODEV, "")',
+      'verify that target shows mount',
+    ],
+  },
+  {
+    title: 'an overlay of a tree that may not be executed, by mount(2)',
+    kernel: kernelWith([], 'classic'),
+    mount: overlay('lowerdir=/a:/b', 'rnoexec'),
+    steps: ['mount(overlay, target, overlay, MS_NOEXEC, "lowerdir=/a:/b")', 'verify that target shows mount'],
+  },
+  {
+    title: 'a bind of a tree that is read-only, by mount(2): what is below its source is left behind',
+    kernel: kernelWith([]),
+    mount: bind('rro'),
+    steps: [
+      'mount(/data, target, , MS_BIND, "")',
+      'mount(target, MS_REMOUNT|MS_BIND, set MS_RDONLY, clear 0)',
+      'verify that target shows mount',
+    ],
+  },
+  {
     title: 'a mapped tmpfs by mount(2): a mapped copy takes its place',
     kernel: without('fsopen'),
     mount: tmpfs('size=1m', ...IDS),
