@@ -57,21 +57,12 @@ export function unescapePath(text: string): string {
   return text.replace(/\\(.)/g, '$1');
 }
 
-/**
- * Options as the data of mount(2): overlay reads `\,` as a comma (ovl_next_opt). An option that has its escapes
- * already, as users write them, keeps them.
- */
-export function escapeData(options: readonly string[]): string {
-  return options
-    .map((option) => option.replace(/\\.|,/g, (found) => (found === ',' ? '\\,' : found)))
-    .join(',');
-}
-
-/** The deepest directory that holds all of these, each of them included. */
+/** The deepest directory that holds all of these, each of them included; `.` where their text tells none. */
 export function commonParent(directories: readonly string[]): string {
   const [first = '/', ...others] = directories;
   let parent = path.dirname(first);
-  while (others.some((other) => !isBelow(other, parent))) parent = path.dirname(parent);
+  // Above `.`, by its text, is `.`.
+  while (parent !== '.' && others.some((other) => !isBelow(other, parent))) parent = path.dirname(parent);
   return parent;
 }
 

@@ -1,8 +1,8 @@
 // How mount(2) says flags, options and propagation.
 import { MOUNT_ATTR, MOUNT_ATTR__ATIME, MS } from '../../sys/constants.ts';
+import { dataOf } from '../data.ts';
 import { invalidMount, MountError } from '../errors.ts';
 import type { Kernel } from '../kernel.ts';
-import { escapeData } from '../layers.ts';
 import type { AttributeChange, ParsedOptions } from '../options.ts';
 import type { Step } from '../steps.ts';
 
@@ -42,8 +42,12 @@ export function classicPropagationSteps({ propagation }: ParsedOptions): Step[] 
 }
 
 /** @throws MountError when it does not fit the page, with the remedy */
-export function classicData(options: readonly string[], remedy: string): string {
-  const data = escapeData(options);
+export function classicData(type: string, options: readonly string[], remedy: string): string {
+  return onePage(dataOf(type, options), remedy);
+}
+
+/** As classicData, of a text. */
+export function onePage(data: string, remedy: string): string {
   const bytes = Buffer.byteLength(data);
   if (bytes > DATA_BYTES) {
     throw invalidMount(`the options have ${bytes} bytes, mount(2) takes ${DATA_BYTES}; ${remedy}`);

@@ -34,7 +34,7 @@ export function classicImageSteps(mount: ParsedMount, { open, isFile }: KnownIma
     source,
     type,
     flags: classicFlags(options),
-    data: classicData(data, 'shorten the options'),
+    data: classicData(type, data, 'shorten the options'),
     paths: mount.held ? [] : [source],
     as: slotOf(mount),
   } as const;

@@ -7,8 +7,9 @@
 //   others, that do not fit                 names relative to the layers' common directory
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { dataOf } from '../data.ts';
 import { MountError } from '../errors.ts';
-import { commonParent, escapeData, escapeLayer, type Layer } from '../layers.ts';
+import { commonParent, escapeLayer, type Layer } from '../layers.ts';
 import type { ParsedMount, Planner } from '../plan.ts';
 import type { Slot } from '../steps/row.ts';
 import { EMPTY_LAYER } from '../steps/row.ts';
@@ -33,7 +34,7 @@ import {
 export const planClassicOverlay: Planner = (mount, kernel) => {
   const overlay = readOverlay(mount.options);
   const whole = overlayData(overlay, lowerdirOf(overlay.layers));
-  const fits = Buffer.byteLength(escapeData(whole)) <= DATA_BYTES;
+  const fits = Buffer.byteLength(dataOf('overlay', whole)) <= DATA_BYTES;
   const mapped = mount.options.idmap !== undefined;
   const single = overlay.layers.length === 1 && overlay.upper === undefined;
   const nameless = mapped || single || mount.held;
@@ -93,7 +94,11 @@ function call(
   layers: readonly Layer[],
   cwd: Slot | undefined,
 ): Step {
-  const data = classicData(overlayData(overlay, lowerdirOf(layers)), 'use fewer layers or shorter paths');
+  const data = classicData(
+    'overlay',
+    overlayData(overlay, lowerdirOf(layers)),
+    'use fewer layers or shorter paths',
+  );
   const flags = classicFlags(overlay.rest);
   // Of those that are named relative to a directory, only we know where it is.
   const paths = [...layers.map(({ path: layer }) => layer), ...Object.values(overlay.upper ?? {})].filter(

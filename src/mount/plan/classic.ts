@@ -47,7 +47,7 @@ export const planClassicBind: Planner = (mount, kernel) => {
 };
 
 export const planClassicFilesystem: Planner = ({ type, source, options }, kernel) => {
-  const data = classicData(options.data, 'shorten the options');
+  const data = classicData(type, options.data, 'shorten the options');
   const made = asMade(options);
   const flags = classicFlags(made);
   const call = { kind: 'mountCall', source: source || 'none', type, flags, data, paths: [] } as const;

@@ -40,7 +40,7 @@ export const planClassicRemount: Planner = (remount, kernel) => {
       on: 'mount',
       set: set | bitsOf(options.superblock),
       clear: clear | bitsOf(options.superblock.map((name) => ABSENCE_OF[name] ?? '')),
-      data: classicData(options.data, 'change fewer options at a time'),
+      data: classicData(remount.type, options.data, 'change fewer options at a time'),
     },
     ...classicAttributeSteps({ ...options, mount: { set: 0, clear: 0 } }, kernel),
   ];

@@ -10,6 +10,7 @@ import type { Fd } from '../../sys/fd.ts';
 import type { Statx } from '../../sys/structs.ts';
 import { flock, openat, statx } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
+import { unescapePath } from '../layers.ts';
 import { type MountInfo, readMountinfo } from '../mountinfo.ts';
 import { keyAndValue } from '../options.ts';
 import type { Rows, Slot, Workplace } from './row.ts';
@@ -42,7 +43,7 @@ export function overlayWith(upperdir: Statx): MountInfo | undefined {
   const mine = upperName(upperdir);
   return readMountinfo().find(
     ({ type, superblockOptions }) =>
-      type === 'overlay' && superblockOptions.some((option) => nameOfOption(option) === mine),
+      type === 'overlay' && superblockOptions.some((option) => namesOfOption(option).includes(mine)),
   );
 }
 
@@ -57,15 +58,21 @@ export function upperNameOf(upperdir: string, { sources }: Workplace): string {
   return upperName(statx(AT_FDCWD, sources.reach(upperdir), flags, STATX_MASK.STATX_BASIC_STATS));
 }
 
-/** The name of the upperdir that an option of an overlay shows; undefined where that cannot be told. */
-function nameOfOption(option: string): string | undefined {
+/** What the upperdir may be called that an option of an overlay shows; none where that cannot be told. */
+function namesOfOption(option: string): readonly string[] {
   const [key, value = ''] = keyAndValue(option);
-  if (key !== 'upperdir') return undefined;
-  if (!value.startsWith('/')) return value.split('/')[0];
+  if (key !== 'upperdir') return [];
+  if (!value.startsWith('/')) return value.split('/').slice(0, 1);
+  // As mount(2) was given it, with escapes, or as fsconfig(2) was, where a backslash is one: nothing tells which.
+  const paths = value.includes('\\') ? [value, unescapePath(value)] : [value];
+  return paths.flatMap(nameOfPath);
+}
+
+function nameOfPath(path: string): readonly string[] {
   try {
-    return upperName(statx(AT_FDCWD, value, STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_BASIC_STATS));
+    return [upperName(statx(AT_FDCWD, path, STATX.AT_STATX_DONT_SYNC, STATX_MASK.STATX_BASIC_STATS))];
   } catch {
-    return undefined; // Moved or removed since: it cannot be the one that is asked for.
+    return []; // Moved or removed since: it cannot be the one that is asked for.
   }
 }
 

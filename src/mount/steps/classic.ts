@@ -7,7 +7,7 @@ import { renderFlags } from '../../sys/bind.ts';
 import { MS, OPEN_TREE, ST } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { fstatfs, mount, openTree } from '../../sys/syscalls.ts';
-import { classicData } from '../plan/classic-flags.ts';
+import { onePage } from '../plan/classic-flags.ts';
 import { filesystemSource } from '../source-device.ts';
 import { onThread } from '../thread/thread.ts';
 import { unmountTop } from '../unmount.ts';
@@ -54,7 +54,9 @@ export const classicSteps: Rows<ClassicSteps> = {
     },
     apply: ({ source: given, type, flags, data: text, cwd, upper, device, as }, at) => {
       const data =
-        upper === undefined ? text : classicData([text, ...upperOptions(upper, at)], 'use fewer layers');
+        upper === undefined
+          ? text
+          : onePage([text, ...upperOptions(upper, at)].join(','), 'use fewer layers');
       const source =
         device !== undefined
           ? devicePath(device, at)

@@ -19,7 +19,7 @@ import {
   umount2,
   unlinkat,
 } from '../../sys/syscalls.ts';
-import { escapeData } from '../layers.ts';
+import { dataOf } from '../data.ts';
 import { keyAndValue } from '../options.ts';
 import { EMPTY_LAYER } from '../steps/row.ts';
 import type { OverlayParts } from './jobs.ts';
@@ -97,7 +97,7 @@ function byContext(source: string, options: readonly string[]): number {
 
 /** @param flags MS_*: before Linux 6.5 an overlay takes no `ro` among its options */
 function byMount(source: string, flags: number, options: readonly string[]): number {
-  const data = escapeData(options);
+  const data = dataOf('overlay', options);
   const bytes = Buffer.byteLength(data);
   if (bytes > LONGEST_DATA) {
     const why = 'with descriptors of its layers in place of their paths';

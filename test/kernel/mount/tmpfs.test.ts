@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountPlace, ownerOf, temporaryDirectory, writeFiles } from '../../support/fixtures.ts';
 import { kernelIsBefore } from '../../support/kernel-version.ts';
-import { needMappedTmpfs, needTool } from '../../support/need.ts';
+import { needFile, needMappedTmpfs, needTool } from '../../support/need.ts';
 import { codeOf, describeEngines, failureOf, mountAt, SHIFT_UP, spoken } from './engines.ts';
 
 const tmpfsOf = (...options: string[]): Mount => ({ type: 'tmpfs', source: 'tmpfs', options });
@@ -53,6 +53,14 @@ describeEngines('a tmpfs', (bench) => {
     expect(mountAt(place.at('target')).options).to.include('idmapped');
     // The host's root has no id there.
     expect(codeOf(() => writeFileSync(place.at('target/root'), ''))).to.equal('EOVERFLOW');
+    await bench.unmount(place.at('target'));
+  });
+
+  it('takes a list of memory nodes, commas and all', async function () {
+    needFile(this, '/sys/devices/system/node', 'the kernel knows no memory nodes');
+    using place = mountPlace();
+    await bench.mount(tmpfsOf('mpol=bind:0,0', 'size=1m'), place.at('target'));
+    expect(mountAt(place.at('target')).superblockOptions).to.include.members(['mpol=bind:0', 'size=1024k']);
     await bench.unmount(place.at('target'));
   });
 

@@ -1,10 +1,10 @@
 // One upperdir belongs to one overlay, whichever way each was made.
-import { symlinkSync } from 'node:fs';
+import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { localEngine } from '../../../src/mount/engine.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountPlace, type TemporaryDirectory, writeFiles } from '../../support/fixtures.ts';
-import { describeEngines, failureOf, mountsIn, SHIFT_UP } from './engines.ts';
+import { describeEngines, failureOf, mountAt, mountsIn, SHIFT_UP } from './engines.ts';
 
 describeEngines('an upperdir', (bench) => {
   const place = (): TemporaryDirectory => {
@@ -40,6 +40,27 @@ describeEngines('an upperdir', (bench) => {
       await bench.unmount(at.at('two'));
     });
   }
+
+  it('is known by a path with all that has a meaning in options, and escapes there', async () => {
+    using at = place();
+    writeFiles(at.path, { 'up:p,e\\r/': '' });
+    const upper = 'up\\:p\\,e\\\\r';
+    await bench.mount(overlay(at, upper, 'work'), at.at('one'));
+    const second = bench.mount(overlay(at, upper, 'work2'), at.at('two'));
+    await failureOf(second, { reason: 'upperdir-in-use', rolledBack: true });
+    await bench.unmount(at.at('one'));
+  });
+
+  it('is found below a root, with more options', async () => {
+    using at = place();
+    const mounts = [overlay(at, 'upper', 'work', 'userxattr')];
+    const sourceRoots = [{ path: at.path }];
+    await bench.engine.mountAll({ mounts, target: { path: at.at('one') }, sourceRoots });
+    writeFileSync(at.at('one/file'), '');
+    expect(readdirSync(at.at('upper'))).to.deep.equal(['file']);
+    expect(mountAt(at.at('one')).superblockOptions).to.include('userxattr');
+    await bench.unmount(at.at('one'));
+  });
 
   it('is refused too to an overlay that is made by other calls', async () => {
     using at = place();

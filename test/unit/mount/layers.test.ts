@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { MountError } from '../../../src/mount/errors.ts';
-import { escapeLayer, parseLowerdir, unescapePath } from '../../../src/mount/layers.ts';
+import { commonParent, escapeLayer, parseLowerdir, unescapePath } from '../../../src/mount/layers.ts';
 
 describe('parseLowerdir', () => {
   const accepted: readonly [text: string, paths: readonly string[], dataOnly?: readonly string[]][] = [
@@ -50,6 +50,22 @@ const path = fc.oneof(
   fc.string({ unit: fc.constantFrom('/', 'a', ':', '\\', ',', ' ', '"', '='), minLength: 1 }),
   fc.string({ unit: 'grapheme', minLength: 1 }),
 );
+
+describe('commonParent', () => {
+  const parents: readonly [parent: string, directories: readonly string[]][] = [
+    ['/a', ['/a/x', '/a/y']],
+    ['/a', ['/a/x', '/a/b/y']],
+    ['/', ['/a', '/b/c']],
+    ['/', ['/ab', '/a']],
+    ['a', ['a/x', 'a/b/y']],
+    ['.', ['a', 'b']],
+    ['.', ['../a', 'b']],
+    ['.', ['a', '/b']],
+  ];
+  for (const [parent, directories] of parents) {
+    it(`of ${directories.join(', ')} is ${parent}`, () => expect(commonParent(directories)).to.equal(parent));
+  }
+});
 
 describe('escaped layers', () => {
   it('are read back, whatever their characters and number', () => {
