@@ -2,13 +2,14 @@
 // in which an author would want to hear of it. Each objection says what was asked for, what the rule allows, and what to
 // do. Pure.
 import { type IdMapping, parseIdMapping } from '../userns/mapping.ts';
+import { hasControl } from '../volume/parse.ts';
 import { type Asked, isTrusted } from './asked.ts';
 import { optionObjections, untrusted } from './check-options.ts';
 import type { IdRange } from './policy.ts';
 import { showRoot } from './roots.ts';
 import { isSized, sizeOf, sizeOption } from './sizes.ts';
 import { isReadOnlyView, type Place, remoteOf } from './sources.ts';
-import { anyMatches, hasControl, listOf, textsOf } from './text.ts';
+import { anyMatches, listOf, textsOf } from './text.ts';
 import { INTERFACES, isKnown } from './types.ts';
 
 type Check = (asked: Asked) => readonly string[];

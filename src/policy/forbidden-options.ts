@@ -2,8 +2,8 @@
 // options could name any directory of the node), and propagation, loop devices and ID maps are the driver's affair. A
 // policy that lists one is refused when it is read.
 import { OPTION_TABLE } from '../mount/options.ts';
+import { hasControl } from '../volume/parse.ts';
 import { ALWAYS } from './options.ts';
-import { hasControl } from './text.ts';
 
 /** What no rule can allow, by why. In small letters: programs differ in what they make of others. */
 const FORBIDDEN: readonly (readonly [why: string, names: readonly string[]])[] = [

@@ -2,11 +2,12 @@
 // is read as something else than its author meant allows something else.
 import { LineCounter, parseDocument } from 'yaml';
 import type * as z from 'zod';
+import { HELPER_NAME } from '../mount/fuse/command.ts';
 import { forbidden } from './forbidden-options.ts';
 import type { Policy, Root, Rule } from './policy.ts';
 import { mayContain } from './roots.ts';
 import { type ParsedRule, POLICY_SCHEMA } from './schema.ts';
-import { HELPER_NAME, helperOf, INTERFACES, isNetwork } from './types.ts';
+import { helperOf, INTERFACES, isNetwork } from './types.ts';
 
 /** A file that is no policy; one line for each problem, with its place. */
 export class PolicyFileError extends Error {

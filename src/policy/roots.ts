@@ -5,9 +5,9 @@
 //   it is not (stage)    each stands for one component of the source's path, the same wherever it occurs; publish,
 //                        which knows the pod, looks again
 import path from 'node:path/posix';
+import { hasControl } from '../volume/parse.ts';
 import type { PodInfo } from '../volume/volume.ts';
 import type { Root } from './policy.ts';
-import { hasControl } from './text.ts';
 
 /** The variables of a root's path, and what their values look like (Kubernetes, object names). */
 const LABEL = '[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?';

@@ -8,6 +8,3 @@ export const anyMatches = (patterns: readonly Pattern[], text: string): boolean 
 export const textsOf = (patterns: readonly Pattern[]): string => listOf(patterns.map(({ text }) => text));
 
 export const listOf = (names: readonly string[]): string => (names.length === 0 ? 'none' : names.join(', '));
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-export const hasControl = (text: string): boolean => /[\0-\x1f\x7f]/.test(text);

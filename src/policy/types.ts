@@ -54,10 +54,7 @@ const KNOWN: ReadonlySet<string> = new Set([
 /** Whether `*` in a rule can mean it: a type that nobody here has thought of must be named. Helpers always are. */
 export const isKnown = (type: string): boolean => KNOWN.has(type) || helperOf(type) !== undefined;
 
-/** Engine, plan/fuse.ts: what a helper may be called. */
-export const HELPER_NAME = /^[A-Za-z0-9_][A-Za-z0-9._+-]*$/;
-
-/** The helper that a type names; undefined for other types. */
+/** The helper that a type of a rule names, or its pattern; undefined for other types. */
 export function helperOf(type: string): string | undefined {
   return /^fuse3?\.(.*)$/s.exec(type)?.[1];
 }

@@ -3,6 +3,7 @@
 //   bind, tmpfs, overlay, image    the kind of that name
 //   fuse.HELPER, fuse3.HELPER      fuse
 //   any other plain name           a filesystem of the kernel; which ones, policy says
+import { helperOfType } from '../mount/fuse/command.ts';
 import { VolumeError } from './errors.ts';
 import type { VolumeKind } from './volume.ts';
 
@@ -25,8 +26,8 @@ const NAMED = ['bind', 'tmpfs', 'overlay', 'image'] as const;
 export function parseType(name: string, key: string): VolumeType {
   const kind = NAMED.find((known) => known === name);
   if (kind !== undefined) return { name, kind };
-  const [, helper] = /^fuse3?\.([A-Za-z0-9_][A-Za-z0-9._+-]{0,62})$/.exec(name) ?? [];
-  if (helper !== undefined) return { name, kind: 'fuse', helper };
+  const helper = helperOfType(name);
+  if (helper !== undefined) return { name, kind: 'fuse', helper: helper.name };
   if (Object.hasOwn(OTHER_WORDS, name)) {
     throw new VolumeError(key, `${JSON.stringify(name)} is no type; ${OTHER_WORDS[name]}`);
   }

@@ -8,6 +8,15 @@
 // not begin with `-`. plan/fuse.ts sees to both.
 import { invalidMount } from '../errors.ts';
 
+/** What a helper may be called: nothing that is a flag or a path. */
+export const HELPER_NAME = /^[A-Za-z0-9_][A-Za-z0-9._+-]{0,62}$/;
+
+/** The helper of a type `fuse.NAME` or `fuse3.NAME`; undefined for what is no such type. */
+export function helperOfType(type: string): Pick<Helper, 'name' | 'flavour'> | undefined {
+  const [, three, name = ''] = /^fuse(3?)\.(.*)$/s.exec(type) ?? [];
+  return HELPER_NAME.test(name) ? { name, flavour: three === '3' ? 'fuse3' : 'fuse' } : undefined;
+}
+
 export interface Helper {
   /** The program. */
   readonly name: string;

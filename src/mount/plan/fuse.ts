@@ -14,7 +14,7 @@
 // nobody but the helper's own user sees it (mount.fuse3(8)), is the caller's to give.
 import { MOUNT_ATTR } from '../../sys/constants.ts';
 import { invalidMount } from '../errors.ts';
-import { escapeOption, type Helper } from '../fuse/command.ts';
+import { escapeOption, type Helper, helperOfType } from '../fuse/command.ts';
 import type { Kernel } from '../kernel.ts';
 import type { ParsedOptions } from '../options.ts';
 import type { ParsedMount, Planner } from '../plan.ts';
@@ -61,12 +61,13 @@ function ensured({ mount: { set, clear } }: ParsedOptions): Step[] {
 }
 
 function readHelper(type: string, source: string, options: ParsedOptions): Helper {
-  const [, flavour, name] = /^(fuse3?)\.([A-Za-z0-9_][A-Za-z0-9._+-]*)$/.exec(type) ?? [];
-  if (name === undefined) {
+  const helper = helperOfType(type);
+  if (helper === undefined) {
     throw invalidMount(
-      `type ${type}: name the helper, as in fuse.bindfs or fuse3.squashfuse: letters, digits and . _ + -`,
+      `type ${type}: name the helper, as in fuse.bindfs or fuse3.squashfuse: up to 63 letters, digits and . _ + -`,
     );
   }
+  const { name } = helper;
   if (/^-|\0/.test(source)) {
     throw invalidMount(
       `source ${JSON.stringify(source)}: ${name} would take it for a flag; give the path from the root on`,
@@ -79,8 +80,7 @@ function readHelper(type: string, source: string, options: ParsedOptions): Helpe
     );
   });
   return {
-    name,
-    flavour: flavour === 'fuse3' ? 'fuse3' : 'fuse',
+    ...helper,
     source,
     options: [...flagsOf(options), ...options.superblock, ...data],
   };
