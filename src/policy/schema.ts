@@ -102,12 +102,23 @@ const root = strict({
   trusted: z.boolean().default(false),
 });
 
+/** Nobody's id is that of many containers of the node: a helper would have power over their processes, and they over it. */
+const NOBODY = 65_534;
+/** Neither of Debian's users nor in the range of systemd's dynamic ones. */
+const DEDICATED = '61001:61001';
+
 /** No user that has the rights of root, nor the id that stands for none. */
 const helperUser = z.union([z.string(), z.number()]).transform((value, context): HelperUser => {
   const [, user, group = user] = /^(\d{1,10})(?::(\d{1,10}))?$/.exec(String(value)) ?? [];
   const [uid, gid] = [Number(user), Number(group)];
+  if (uid === NOBODY || gid === NOBODY) {
+    return refuse(
+      context,
+      `${NOBODY} is the user of many containers: the helper could signal their processes and read their environment, and they the helper's; give it ids that nothing else has, such as ${DEDICATED}`,
+    );
+  }
   if (uid >= 1 && gid >= 1 && Math.max(uid, gid) <= MAX_ID) return { uid, gid };
-  return refuse(context, 'must be the numbers of an ordinary user and group, such as 65534:65534');
+  return refuse(context, `must be the numbers of a user and group of its own, such as ${DEDICATED}`);
 });
 
 const helper = strict({

@@ -35,7 +35,7 @@ rules:
     roots: [{ path: ${directory}, access: read-write }]
     helpers:
       bindfs: {}
-      squashfuse: { user: '65534:65534' }
+      squashfuse: { user: '61001:61001' }
       daemon: { program: ${directory}/programs/daemon }
       greedy: { program: ${directory}/programs/greedy }
       failing: { program: ${directory}/programs/failing }
@@ -155,9 +155,9 @@ describe('fuse-host', () => {
 
   it('has a helper run as the user that the policy says', async () => {
     const { uid, pids } = await start('user', 'squashfuse', squashfs(place));
-    expect(uid).to.equal(65534);
+    expect(uid).to.equal(61001);
     const status = readFileSync(`/proc/${pids[0]}/status`, 'utf8');
-    expect(status).to.match(/^Uid:\t65534\t65534\t65534\t65534$/m);
+    expect(status).to.match(/^Uid:\t61001\t61001\t61001\t61001$/m);
     expect(status).to.match(/^CapPrm:\t0+$/m);
     expect(readFileSync(place.at('kubelet/user/file'), 'utf8')).to.equal('squashed');
     await unmounted('user');

@@ -43,7 +43,7 @@ rules:
     idmap: { kinds: [explicit, owner, pod] }
     helpers:
       bindfs: {}
-      squashfuse: { user: '65534:65534' }
+      squashfuse: { user: '61001:61001' }
       failing: { program: ${data}/failing }
 `;
 
