@@ -2,13 +2,12 @@
 // mount that comes of both. The driver has done the same; whoever takes it over must not get more out of this process
 // than policy gives. Pure.
 import { MountError } from '../mount/errors.ts';
-import { PROGRAM_DIRECTORIES } from '../mount/fuse/program.ts';
-import type { ProgramOptions } from '../mount/fuse/programs.ts';
 import type { Mount } from '../mount/mount.ts';
 import type { MountRequest } from '../mount/operations.ts';
 import type { TargetSpec } from '../mount/target.ts';
 import type { Facts } from '../policy/authorize.ts';
 import type { Grant } from '../policy/policy.ts';
+import { programsOf } from '../policy/terms.ts';
 import type { StartRequest } from '../rpc/generated/fusehost.ts';
 import { parseIdMapping, type UserMapping } from '../userns/mapping.ts';
 import { readVolumeContext } from '../volume/context.ts';
@@ -50,7 +49,7 @@ export function readStart(asked: StartRequest, { kubeletDir, forbidden, authoriz
   });
   const mount = mounts[part] as Mount;
   const target = { path: asked.target, beneath: kubeletDir };
-  const programs = programsOf(grant);
+  const programs = { ...programsOf(grant), foreground: true };
   return {
     helper: fuse.helper,
     uid: programs.users?.[fuse.helper]?.uid ?? 0,
@@ -77,12 +76,4 @@ function partOf(volume: Volume, part: number): { volume: FuseVolume; target: str
 function podMappingOf({ podUidmap, podGidmap }: StartRequest, { idmap }: Volume): UserMapping | undefined {
   if (idmap.is !== 'pod' || podUidmap === '') return undefined;
   return { uid: parseIdMapping(podUidmap, 'pod_uidmap'), gid: parseIdMapping(podGidmap, 'pod_gidmap') };
-}
-
-function programsOf({ programDirectories, helperUsers }: Grant): ProgramOptions {
-  return {
-    directories: [...programDirectories, ...PROGRAM_DIRECTORIES],
-    users: Object.fromEntries(helperUsers),
-    foreground: true,
-  };
 }

@@ -283,7 +283,8 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     code: 'FAILED_PRECONDITION',
     retryable: false,
     meaning: 'The program that mounts this FUSE filesystem is not installed on the node.',
-    remedy: 'Install it in one of the directories that the message names.',
+    remedy:
+      'Install it where the message says: in one of its directories, or at the path that the policy gives.',
   },
   'helper-failed': {
     code: 'FAILED_PRECONDITION',

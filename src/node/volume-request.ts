@@ -1,9 +1,9 @@
 // What stage and publish read alike: the volume that is asked for, and whether its author may have it. Nothing has
 // touched the node by then.
 import { isOfRequest, type RecordKey } from '../journal/record.ts';
-import { PROGRAM_DIRECTORIES } from '../mount/fuse/program.ts';
 import type { MountRequest } from '../mount/operations.ts';
 import { type Grant, PolicyError } from '../policy/policy.ts';
+import { programsOf } from '../policy/terms.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { VolumeCapability } from '../rpc/generated/csi.ts';
 import { readVolumeContext, type VolumeContext } from '../volume/context.ts';
@@ -79,11 +79,10 @@ export async function grant(
   }
 }
 
-/** Where FUSE helpers are looked for, and who they are, as far as the policy says. */
-export function helpersOf({ programDirectories, helperUsers }: Grant): Pick<MountRequest, 'programs'> {
-  if (programDirectories.length === 0 && helperUsers.size === 0) return {};
-  const directories = [...programDirectories, ...PROGRAM_DIRECTORIES];
-  return { programs: { directories, users: Object.fromEntries(helperUsers) } };
+/** Which programs FUSE helpers are, and as whom they run, as far as the policy says. */
+export function helpersOf(grant: Grant): Pick<MountRequest, 'programs'> {
+  const isSilent = grant.helperPrograms.size === 0 && grant.helperUsers.size === 0;
+  return isSilent ? {} : { programs: programsOf(grant) };
 }
 
 /** What the journal keeps of a volume, for people and for a later start. */

@@ -41,7 +41,7 @@ const ROWS: Readonly<Record<string, (rule: Rule) => string[] | undefined>> = {
   'FUSE helpers': ({ helpers }) =>
     [...helpers].map(([name, { sources, options, program, user }]) =>
       [
-        program ?? name,
+        program === undefined ? name : `${name} by ${program}`,
         ...(user ? [`as user ${user.uid}:${user.gid}`] : []),
         ...(sources.length > 0 ? [`sources ${textsOf(sources)}`] : []),
         ...(options.size > 0 ? [`options ${optionsOf(options)}`] : []),

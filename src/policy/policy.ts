@@ -76,7 +76,7 @@ export interface HelperRule {
   /** For sources that are no paths; paths go by roots. */
   readonly sources: readonly Pattern[];
   readonly options: AllowedOptions;
-  /** Where the program is; undefined for the usual directories. */
+  /** The one file that is started, whatever it is called; undefined: the first of the helper's name in the usual directories. */
   readonly program: string | undefined;
   /** The ordinary user that it runs as; undefined: with all rights of who starts it. */
   readonly user: HelperUser | undefined;
@@ -104,10 +104,10 @@ export interface IdRange {
 export interface Grant extends Terms {
   /** Beneath which its sources are opened; none: it has no sources. */
   readonly sourceRoots: readonly SourceRoot[];
-  /** Where FUSE helpers are looked for, before the usual directories. */
-  readonly programDirectories: readonly string[];
   /** Bytes that it may be grown to, where it has a size of its own; undefined: as many as there are. */
   readonly growTo: number | undefined;
+  /** Which file is started for a helper, by the helper's name; others are looked for in the usual directories. */
+  readonly helperPrograms: ReadonlyMap<string, string>;
   /** Which of its helpers run as an ordinary user, by name. */
   readonly helperUsers: ReadonlyMap<string, HelperUser>;
 }

@@ -3,6 +3,7 @@
 import { LineCounter, parseDocument } from 'yaml';
 import type * as z from 'zod';
 import { HELPER_NAME } from '../mount/fuse/command.ts';
+import { hasControl } from '../volume/parse.ts';
 import { forbidden } from './forbidden-options.ts';
 import type { Policy, Root, Rule } from './policy.ts';
 import { mayContain } from './roots.ts';
@@ -95,7 +96,7 @@ function ruleProblems(rule: ParsedRule): Problem[] {
     ...[...rule.options].flatMap(([type, options]) => optionProblems(['options', type], options.keys())),
     ...[...rule.helpers].flatMap(([name, { options, program }]) => [
       ...at(['helpers', name], HELPER_NAME.test(name) ? undefined : 'is no name of a program'),
-      ...at(['helpers', name, 'program'], programProblem(name, program)),
+      ...at(['helpers', name, 'program'], programProblem(program)),
       ...optionProblems(['helpers', name, 'options'], options.keys()),
     ]),
     ...[...rule.sources.keys()].flatMap((type) =>
@@ -167,12 +168,11 @@ const isLooser = (outer: Root, inner: Root): boolean =>
 const showRules = ({ access, trusted, requireMountpoint }: Root): string =>
   [access, ...(trusted ? ['trusted'] : []), ...(requireMountpoint ? ['requireMountpoint'] : [])].join(', ');
 
-function programProblem(name: string, program: string | undefined): string | undefined {
+/** Of whatever name: one that restricts a helper, and starts it then, is best not called as the helper is. */
+function programProblem(program: string | undefined): string | undefined {
   if (program === undefined) return undefined;
-  if (/^\/(?:[^/]+\/)*[^/]+$/.test(program) && !program.split('/').includes('..')) {
-    return program.endsWith(`/${name}`) ? undefined : `the program must be called ${name}`;
-  }
-  return 'must be the absolute path of the program';
+  const isPath = /^(?:\/[^/]+)+$/.test(program) && !program.split('/').includes('..');
+  return isPath && !hasControl(program) ? undefined : 'must be the absolute path of the program';
 }
 
 function sizeProblem({ sizeLimit: { default: own, max } }: ParsedRule): string | undefined {

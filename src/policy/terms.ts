@@ -1,9 +1,9 @@
 // The terms on which a volume is granted: what is added to its mounts, and where its sources are looked for. Pure.
-import path from 'node:path/posix';
+import type { ProgramOptions } from '../mount/fuse/programs.ts';
 import type { SourceRoot } from '../mount/source.ts';
 import type { PartTerms } from '../volume/whole.ts';
 import { type Asked, isTrusted } from './asked.ts';
-import type { Flag, Grant, Rule } from './policy.ts';
+import type { Flag, Grant, HelperRule, Rule } from './policy.ts';
 import { sizeOf } from './sizes.ts';
 import { mayPanic } from './types.ts';
 
@@ -13,18 +13,29 @@ const FOLLOW_NOTHING = ['redirect_dir=nofollow', 'metacopy=off'];
 /** @param never places that nothing is shown of, whatever leads there */
 export function grantOf(rule: Rule, parts: readonly Asked[], never: readonly string[]): Grant {
   const names = parts.flatMap(({ volume }) => (volume.kind === 'fuse' ? [volume.helper] : []));
-  const programs = names.flatMap((name) => rule.helpers.get(name)?.program ?? []);
-  const users = names.flatMap((name) => {
-    const user = rule.helpers.get(name)?.user;
-    return user === undefined ? [] : [[name, user] as const];
-  });
+  const said = <T>(of: (helper: HelperRule) => T | undefined): ReadonlyMap<string, T> =>
+    new Map(
+      names.flatMap((name) => {
+        const helper = rule.helpers.get(name);
+        const value = helper && of(helper);
+        return value === undefined ? [] : [[name, value] as const];
+      }),
+    );
   return {
     sourceRoots: rootsOf(parts, never),
     options: flagsOf(rule, parts),
     parts: parts.map(termsOf),
-    programDirectories: [...new Set(programs.map((program) => path.dirname(program)))],
     growTo: rule.size.max,
-    helperUsers: new Map(users),
+    helperPrograms: said(({ program }) => program),
+    helperUsers: said(({ user }) => user),
+  };
+}
+
+/** What a grant says of helpers, as the engine takes it: plain data, for it goes on to other processes. */
+export function programsOf({ helperPrograms, helperUsers }: Grant): ProgramOptions {
+  return {
+    helperPrograms: Object.fromEntries(helperPrograms),
+    users: Object.fromEntries(helperUsers),
   };
 }
 

@@ -1,6 +1,6 @@
 // A program run for the engine: synchronously, for the engine's operations are, yet never for longer than it may.
 //
-//   found        by name in a fixed list of directories, never in the caller's PATH
+//   found        by name in a fixed list of directories, never in the caller's PATH; or at a path that was given
 //   environment  PATH of those directories, HOME, LANG=C, and nothing else
 //   descriptors  /dev/null as input, a bounded memory file for both outputs, and the files that it is given
 //   user         this process's, or an ordinary one, who cannot become another (PR_SET_NO_NEW_PRIVS, which from then on
@@ -47,7 +47,7 @@ export function findProgram(name: string, directories: readonly string[]): strin
   return directories.map((directory) => path.join(directory, name)).find(isExecutable);
 }
 
-function isExecutable(file: string): boolean {
+export function isExecutable(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);
     return true;

@@ -13,7 +13,7 @@ import { openConnection } from '../fuse/descriptor.ts';
 import { foregroundFlags } from '../fuse/foreground.ts';
 import { isFuse, shownPath } from '../fuse/mounts.ts';
 import { describeExit, findProgram, type ProgramUser, type Running, start } from '../fuse/program.ts';
-import type { Programs } from '../fuse/programs.ts';
+import { type Programs, programGiven } from '../fuse/programs.ts';
 import type { MountInfo } from '../mountinfo.ts';
 import { nodeOfDisk } from '../source-device.ts';
 import type { Workplace } from './row.ts';
@@ -50,7 +50,7 @@ function startAtTarget(given: Helper, at: Workplace, topAdded: TopAdded): void {
 /** The helper gets the connection of a mount that is made here (fuse/descriptor.ts). */
 function startByDescriptor(given: Helper, user: ProgramUser, at: Workplace): void {
   const { directories, output } = at.programs;
-  const file = findProgram(given.name, directories);
+  const file = programGiven(given.name, at.programs) ?? findProgram(given.name, directories);
   if (file === undefined) throw notFound(given.name, at.programs);
   using connection = openConnection(given, user);
   const { helper, files } = withSource(given, at, 4);
@@ -111,10 +111,13 @@ function withSource(
 function commandOf(helper: Helper, at: Workplace): string[] {
   const { directories, mountFuse } = at.programs;
   const target = shownPath(at.target);
+  const direct = (file: string) => [file, ...helperArguments(helper, target, flagsFor(helper, at))];
+  const pinned = programGiven(helper.name, at.programs);
+  if (pinned !== undefined) return direct(pinned);
   const own = findProgram(helper.name, directories);
   const through =
     mountFuse === 'always' || (mountFuse === 'fallback' && (own === undefined || wantsMountFuse(helper)));
-  if (!through && own !== undefined) return [own, ...helperArguments(helper, target, flagsFor(helper, at))];
+  if (!through && own !== undefined) return direct(own);
   const names = helper.flavour === 'fuse' ? ['mount.fuse', 'mount.fuse3'] : ['mount.fuse3'];
   const launcher = through ? names.map((name) => findProgram(name, directories)).find(Boolean) : undefined;
   if (launcher === undefined) throw notFound(own === undefined ? helper.name : 'mount.fuse3', at.programs);

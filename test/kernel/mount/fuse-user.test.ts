@@ -7,11 +7,15 @@ import { needTool } from '../../support/need.ts';
 import { describeEngines, failureOf, mountAt, mountsIn, WITHOUT_LAYERS } from './engines.ts';
 import { allGone, processesWith, scripts, squashfs } from './helpers.ts';
 
-const NOBODY = { uid: 65534, gid: 65534 };
+/** That the machine has no name for. */
+const USER = { uid: 61001, gid: 61002 };
+/** `daemon` of Debian: sftp-server, as ssh, wants to find itself in the user database. */
+const NAMED_USER = { uid: 1, gid: 1 };
 
 interface Row {
   readonly helper: string;
   readonly shows: string;
+  readonly user?: typeof USER;
   readonly mount: (place: TemporaryDirectory) => Pick<Mount, 'source' | 'options'>;
 }
 
@@ -37,6 +41,7 @@ const ROWS: readonly Row[] = [
   {
     helper: 'sshfs',
     shows: 'remote',
+    user: NAMED_USER,
     mount: (place) => {
       writeFiles(place.path, {
         'tree/file': 'remote',
@@ -51,10 +56,13 @@ const statusOf = (pid: number, field: string): string =>
   new RegExp(`^${field}:[\\t ]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]?.trim() ??
   '';
 
+/** Real, effective, saved and of the filesystem (proc_pid_status(5)). */
+const fourTimes = (id: number): string => Array.from({ length: 4 }, () => id).join('\t');
+
 describeEngines(
   'FUSE helpers as an ordinary user',
   (bench) => {
-    for (const { helper, shows, mount } of ROWS) {
+    for (const { helper, shows, mount, user = USER } of ROWS) {
       it(`${helper}: serves, without capabilities, groups and a way to more`, async function () {
         needTool(this, helper, 'it is mounted with here');
         needTool(this, 'mksquashfs', 'makes the image');
@@ -69,7 +77,7 @@ describeEngines(
             options: [...options, 'allow_other', 'default_permissions', 'noexec'],
           },
         ];
-        const programs = { users: { [helper]: NOBODY }, foreground: true };
+        const programs = { users: { [helper]: user }, foreground: true };
         await bench.engine.mountAll({ mounts, target: { path: target }, programs });
         expect(readFileSync(`${target}/file`, 'utf8')).to.equal(shows);
         const shown = mountAt(target);
@@ -77,8 +85,8 @@ describeEngines(
         expect(shown.options).to.include.members(['nosuid', 'nodev', 'noexec']);
         expect(shown.superblockOptions).to.include.members(['allow_other', 'default_permissions']);
         const [server = 0] = processesWith('/dev/fd/3');
-        expect(statusOf(server, 'Uid')).to.equal('65534\t65534\t65534\t65534');
-        expect(statusOf(server, 'Gid')).to.equal('65534\t65534\t65534\t65534');
+        expect(statusOf(server, 'Uid')).to.equal(fourTimes(user.uid));
+        expect(statusOf(server, 'Gid')).to.equal(fourTimes(user.gid));
         expect(statusOf(server, 'Groups')).to.equal('');
         expect(statusOf(server, 'CapPrm')).to.equal('0000000000000000');
         expect(statusOf(server, 'NoNewPrivs')).to.equal('1');
@@ -94,7 +102,7 @@ describeEngines(
       const source = squashfs(place);
       chmodSync(source, 0o600);
       const target = place.at('target');
-      const programs = { users: { squashfuse: NOBODY }, foreground: true };
+      const programs = { users: { squashfuse: USER }, foreground: true };
       const request = {
         mounts: [{ type: 'fuse.squashfuse', source, options: [] }],
         target: { path: target },
@@ -110,11 +118,47 @@ describeEngines(
       await allGone('/dev/fd/3');
     });
 
+    it('that are a given file are that file, and nothing where it is not there', async function () {
+      needTool(this, 'squashfuse', 'it is mounted with here');
+      needTool(this, 'mksquashfs', 'makes the image');
+      using place = mountPlace();
+      writeFiles(place.path, {
+        'given/restricted': {
+          content: `#!/bin/sh\ntouch ${place.at('ran/restricted')}\nexec squashfuse "$@"\n`,
+          mode: 0o755,
+        },
+        'ran/': '',
+        'target/': '',
+      });
+      chmodSync(place.at('ran'), 0o777);
+      const target = place.at('target');
+      const mountBy = (file: string) =>
+        bench.engine.mountAll({
+          mounts: [{ type: 'fuse.squashfuse', source: squashfs(place), options: ['ro'] }],
+          target: { path: target },
+          programs: {
+            users: { squashfuse: USER },
+            helperPrograms: { squashfuse: file },
+            foreground: true,
+          },
+        });
+      await mountBy(place.at('given/restricted'));
+      expect(existsSync(place.at('ran/restricted'))).to.equal(true);
+      expect(readFileSync(`${target}/file`, 'utf8')).to.equal('squashed');
+      expect(mountAt(target).type).to.equal('fuse.squashfuse');
+      expect(await bench.unmount(target)).to.equal(1);
+      await allGone('/dev/fd/3');
+      const operation = mountBy(place.at('given/missing'));
+      const error = await failureOf(operation, { reason: 'helper-not-found', rolledBack: true });
+      expect(error.message).to.contain(place.at('given/missing')).and.to.contain('helper squashfuse');
+      expect(mountsIn(target)).to.equal(0);
+    });
+
     it('that does not answer is given up at the deadline, before anything is seen at the target', async () => {
       using place = mountPlace();
       const programs = {
         ...scripts(place, { mute: 'exec sleep 1000' }),
-        users: { mute: NOBODY },
+        users: { mute: USER },
         timeoutMs: 300,
       };
       const target = place.at('target');

@@ -201,6 +201,45 @@ describeEngines(
       }
     });
 
+    it('that are a given file are that file, whatever is where helpers are looked for, and never through mount.fuse', async () => {
+      using place = mountPlace();
+      writeFiles(place.path, {
+        'given/restricted': { content: '#!/bin/sh\nexec bindfs -f "$@"\n', mode: 0o755 },
+        'given/bindfs': { content: '#!/bin/sh\necho beside it; exit 3\n', mode: 0o755 },
+        'target/': '',
+      });
+      const { directories = [] } = scripts(place, { wrapped: 'echo found by name; exit 3' });
+      const target = { path: place.at('target') };
+      for (const mountFuse of ['never', 'fallback', 'always'] as const) {
+        await bench.engine.mountAll({
+          mounts: [{ type: 'fuse.wrapped', source: place.at('given'), options: [] }],
+          target,
+          programs: { directories, mountFuse, helperPrograms: { wrapped: place.at('given/restricted') } },
+        });
+        expect(existsSync(place.at('target/restricted'))).to.equal(true);
+        expect(await bench.engine.unmount({ target })).to.equal(1);
+        await allGone(place.at('target'));
+      }
+    });
+
+    for (const mountFuse of ['never', 'fallback', 'always'] as const) {
+      it(`that are a given file are not looked for where it is not there (mount.fuse: ${mountFuse})`, async () => {
+        using place = mountPlace();
+        const { directories = [] } = scripts(place, { wrapped: 'exec bindfs "$@"' });
+        const operation = bench.engine.mountAll({
+          mounts: [{ type: 'fuse.wrapped', source: '/', options: [] }],
+          target: { path: place.at('target') },
+          create: 'directory',
+          programs: { directories, mountFuse, helperPrograms: { wrapped: place.at('given/wrapped') } },
+        });
+        const error = await failureOf(operation, { reason: 'helper-not-found', rolledBack: true });
+        expect(error.message).to.equal(
+          `there is no program ${place.at('given/wrapped')}, which the helper wrapped was said to be: install it there`,
+        );
+        expect(existsSync(place.at('target'))).to.equal(false);
+      });
+    }
+
     it('have a clean environment and no descriptors but their own', async () => {
       using place = mountPlace();
       const programs = scripts(place, {

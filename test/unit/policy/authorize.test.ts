@@ -47,8 +47,15 @@ size: { max: 1Gi }
 block: true
 sources: { nfs: ['files:/srv/.*'] }
 helpers:
-  bindfs: { options: { mirror: '\\d+', multithreaded: true }, user: 65534 }
+  bindfs: { options: { mirror: '\\d+', multithreaded: true }, user: 61001 }
   sshfs: { sources: ['backup@files:.*'], program: /opt/bin/sshfs }`),
+  wrapped: policyOf(`class: inline
+types: [tmpfs, fuse.sshfs, fuse.squashfuse, fuse.bindfs]
+roots: [{ path: '/srv' }]
+helpers:
+  sshfs: { sources: ['backup@files:.*'], program: /usr/local/bin/sshfs-restricted }
+  squashfuse: { program: /usr/bin/squashfuse }
+  bindfs: {}`),
   mapped: policyOf(`class: inline
 types: [tmpfs]
 idmap: { kinds: [explicit, owner], onDisk: [0-65535], shown: [1000-1999, 100000-165535] }`),
@@ -778,15 +785,15 @@ describe('authorize', () => {
       ],
       [
         'writers',
-        'where a helper is',
+        'the one file that a helper is',
         fuse('sshfs', 'backup@files:/x'),
-        { programDirectories: ['/opt/bin'], helperUsers: new Map() },
+        { helperPrograms: new Map([['sshfs', '/opt/bin/sshfs']]), helperUsers: new Map() },
       ],
       [
         'writers',
         'the usual helpers, one as an ordinary user',
         fuse('bindfs', '/srv/team-a/x'),
-        { programDirectories: [], helperUsers: new Map([['bindfs', { uid: 65534, gid: 65534 }]]) },
+        { helperPrograms: new Map(), helperUsers: new Map([['bindfs', { uid: 61001, gid: 61001 }]]) },
       ],
     ];
     for (const [policy, what, volume, grant] of rows) {
@@ -803,6 +810,21 @@ describe('authorize', () => {
       expect(sourceRoots.map(({ except }) => except)).to.deep.equal([
         ['/proc', '/sys', '/dev', '/var/lib/kubelet'],
       ]);
+    });
+
+    it('to each helper of several mounts the file that is its own, in whatever order they stand', () => {
+      const helpers = [
+        fuse('squashfuse', '/srv/image', { options: ['ro'] }),
+        fuse('sshfs', 'backup@files:/x', { options: ['ro'] }),
+        fuse('bindfs', '/srv/data', { options: ['ro'] }),
+      ] as const;
+      for (const parts of [helpers, helpers.toReversed()]) {
+        const { helperPrograms } = outcome(['wrapped', '', mounts(tmpfs(), ...parts)]);
+        expect(Object.fromEntries(helperPrograms)).to.deep.equal({
+          squashfuse: '/usr/bin/squashfuse',
+          sshfs: '/usr/local/bin/sshfs-restricted',
+        });
+      }
     });
 
     it('to each mount of several what is its own', () => {

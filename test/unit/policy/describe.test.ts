@@ -11,7 +11,7 @@ class: inline
 namespaces: ['team-*']
 types: [tmpfs, fuse.sshfs]
 roots: [{ path: '/srv/\${namespace}', requireMountpoint: true }, { path: /pub, access: read-write }]
-helpers: { sshfs: { sources: ['files:.*'], options: { reconnect: true, port: '\\d+' } } }
+helpers: { sshfs: { sources: ['files:.*'], options: { reconnect: true, port: '\\d+' } }, bindfs: { program: /opt/bin/restricted, user: 61001 } }
 idmap: { kinds: [explicit], shown: [100000-165535] }
 sizeLimit: { default: 1Ki, max: 1500 }`);
     expect(describePolicy(policy)).to.equal(`teams (rules[0]): inline volumes
@@ -22,6 +22,7 @@ sizeLimit: { default: 1Ki, max: 1500 }`);
   shown by                     overlays and filesystems that are read-only by themselves
   writable layers of overlays  no
   FUSE helpers                 sshfs; sources files:.*; options reconnect, port=\\d+
+                               bindfs by /opt/bin/restricted; as user 61001:61001
   flags                        exec
   ID mappings                  explicit
                                ids shown 100000-165535

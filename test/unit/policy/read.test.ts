@@ -126,17 +126,38 @@ rules:
     ],
     ['a helper with a slash', rule('    helpers: { "../sh": {} }'), /no name of a program/],
     [
-      'another program for a helper',
-      rule('    helpers: { sshfs: { program: /bin/sh } }'),
-      /^rules\[0\]\.helpers\.sshfs\.program.*must be called sshfs/,
+      'a helper with a name that no type could have',
+      rule(`    helpers: { ${'a'.repeat(64)}: {} }`),
+      /no name of a program/,
     ],
+    [
+      'a program with a control character in its path',
+      rule('    helpers: { sshfs: { program: "/bin/sshfs\\0" } }'),
+      /^rules\[0\]\.helpers\.sshfs\.program.*must be the absolute path/,
+    ],
+    ...['/bin/../sshfs', '/bin/', '//sshfs', '/'].map(
+      (program) =>
+        [
+          `the program ${program}`,
+          rule(`    helpers: { sshfs: { program: ${program} } }`),
+          /must be the absolute path/,
+        ] as const,
+    ),
     [
       'a relative program',
       rule('    helpers: { sshfs: { program: bin/sshfs } }'),
       /must be the absolute path/,
     ],
-    ['a helper that would be root', rule('    helpers: { sshfs: { user: "0:1000" } }'), /an ordinary user/],
-    ['a helper in the group of root', rule('    helpers: { sshfs: { user: "1000:0" } }'), /an ordinary user/],
+    ['a helper that would be root', rule('    helpers: { sshfs: { user: "0:1000" } }'), /of its own/],
+    ['a helper in the group of root', rule('    helpers: { sshfs: { user: "1000:0" } }'), /of its own/],
+    ...['65534:65534', '65534:61001', '61001:65534', '65534'].map(
+      (user) =>
+        [
+          `a helper that would be nobody: ${user}`,
+          rule(`    helpers: { sshfs: { user: "${user}" } }`),
+          /^rules\[0\]\.helpers\.sshfs\.user.*65534 is the user of many containers.*such as 61001:61001/,
+        ] as const,
+    ),
     ['a user by name', rule('    helpers: { sshfs: { user: nobody } }'), /must be the numbers/],
     [
       'a pattern that is none',
