@@ -4,17 +4,21 @@
 //   the end of its helper      which fuse-host tells of
 //   a look now and then        in the background, one filesystem after another
 //
-// and is reported once: in the log, by a metric, and as an Event of each pod that has the volume. All questions are asked
-// by a child process with a bound (mount/fuse/probe.ts).
+// and is reported once: in the log, by a metric, and as an Event of each pod that has what it serves. One volume may have
+// several: pods with ids of their own have one each, and a pod keeps a dead one when the volume is mounted anew for others.
+// They are told apart by the device number of what they serve, which is theirs for as long as anybody has it mounted. All
+// questions are asked by a child process with a bound (mount/fuse/probe.ts).
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FuseHost } from '../fuse-host/client.ts';
 import type { VolumeRecord } from '../journal/record.ts';
 import type { Answer } from '../mount/fuse/answer.ts';
 import { isFuse } from '../mount/fuse/mounts.ts';
 import type { FilesystemProbe } from '../mount/fuse/probe.ts';
+import type { MountInfo } from '../mount/mountinfo.ts';
 import { isWithin } from '../mount/target.ts';
 import type { LogFields } from '../observe/logger.ts';
 import { type NodeDependencies, placeOf } from './dependencies.ts';
+import { failingServers, serverOf } from './failing-servers.ts';
 
 export interface FuseHealth extends AsyncDisposable {
   /** Of the FUSE mounts of what this record tells of; no answer where one does not. Well, where there are none. */
@@ -50,15 +54,24 @@ export function mayBeFuse({ volume }: Pick<VolumeRecord, 'volume'>): boolean {
   return volume === undefined || volume.kind === 'fuse' || volume.kind === 'mounts';
 }
 
+interface Finding {
+  /** Where it was found, by this mount. */
+  readonly record: VolumeRecord;
+  readonly mount: MountInfo;
+  /** That may show it as well. */
+  readonly others: readonly VolumeRecord[];
+  readonly answer: Exclude<Answer, { answers: true }>;
+}
+
 export function fuseHealth(deps: FuseHealthDependencies): FuseHealth {
   const { probe, journal, events, metrics, log, fuseHost, intervalMs = INTERVAL_MS } = deps;
   const stopped = new AbortController();
   const { signal } = stopped;
-  /** By volume id, those that are not well. */
-  const failing = new Map<string, 'dead' | 'hung'>();
+  const failing = failingServers(journal);
   metrics.gauge('csi_idmap_fuse_volumes', () => {
+    const worst = failing.worst();
     const ids = new Set(journal.all().flatMap((one) => (one.volume?.kind === 'fuse' ? [one.volumeId] : [])));
-    const states = [...ids].map((id) => failing.get(id) ?? 'serving');
+    const states = [...ids].map((id) => worst.get(id) ?? 'serving');
     return (['serving', 'dead', 'hung'] as const).map((state) => [
       { state },
       states.filter((one) => one === state).length,
@@ -66,44 +79,65 @@ export function fuseHealth(deps: FuseHealthDependencies): FuseHealth {
   });
 
   async function ask(record: VolumeRecord): Promise<Answer> {
-    if (!mayBeFuse(record) || record.state === 'intended') return WELL;
-    const timeoutMs = failing.get(record.volumeId) === 'hung' ? SHORT_PATIENCE_MS : PATIENCE_MS;
-    const target = placeOf(record.path, deps);
-    for (const mount of (await deps.engine.mountsBelow({ target }, LOOK)).filter(isFuse)) {
-      const answer = await probe.ask(mount.target, timeoutMs);
-      if (!answer.answers) {
-        note(record, answer);
-        return answer;
-      }
+    for (const mount of await mountsOf(record)) {
+      const answer = await askServer(record, mount);
+      if (!answer.answers) return answer;
     }
-    note(record, WELL);
     return WELL;
   }
 
-  function note({ volumeId }: VolumeRecord, answer: Answer): void {
-    const before = failing.get(volumeId);
+  /** One FUSE mount of each server that the record's place shows; what it does not show is known with that, too. */
+  async function mountsOf(record: VolumeRecord): Promise<readonly MountInfo[]> {
+    if (!mayBeFuse(record) || record.state === 'intended') return [];
+    const target = placeOf(record.path, deps);
+    const found = (await deps.engine.mountsBelow({ target }, LOOK)).filter(isFuse);
+    const byServer = new Map(found.map((mount) => [serverOf(record, mount), mount]));
+    failing.isShown(record, found);
+    return [...byServer.values()];
+  }
+
+  async function askServer(record: VolumeRecord, mount: MountInfo): Promise<Answer> {
+    const isHung = failing.of(record, mount) === 'hung';
+    const answer = await probe.ask(mount.target, isHung ? SHORT_PATIENCE_MS : PATIENCE_MS);
+    note(record, mount, answer);
+    return answer;
+  }
+
+  function note(record: VolumeRecord, mount: MountInfo, answer: Answer): void {
     if (answer.answers) {
-      if (failing.delete(volumeId)) log.info('a FUSE volume answers again', { volume: volumeId });
+      const { volumeId: volume, path } = record;
+      if (failing.delete(record, mount)) log.info('a FUSE volume answers again', { volume, path });
       return;
     }
-    const { is, because } = answer;
-    if (before === is) return;
-    failing.set(volumeId, is);
-    metrics.count('csi_idmap_fuse_failures_total', { what: is });
-    void tell(volumeId, is, because);
+    const others = failing.add(record, mount, answer.is);
+    if (others === undefined) return;
+    metrics.count('csi_idmap_fuse_failures_total', { what: answer.is });
+    void tell({ record, mount, others, answer });
   }
 
   /** With its last words, where fuse-host has them. */
-  async function tell(volumeId: string, is: 'dead' | 'hung', because: string): Promise<void> {
-    const records = journal.of(volumeId);
+  async function tell({ record, mount, others, answer: { is, because } }: Finding): Promise<void> {
+    const server = serverOf(record, mount);
+    const shown = await Promise.all(
+      others.map(async (other) => {
+        const mounts = await mountsOf(other).catch(() => []);
+        return mounts
+          .filter((one) => serverOf(other, one) === server)
+          .map((one) => ({ ...other, at: one.target }));
+      }),
+    );
+    const having = [{ ...record, at: mount.target }, ...shown.flat()];
+    // Its helper was started for the place of one of them, or for one below that.
+    const places = new Set(having.flatMap(({ path, at }) => [path, at]));
     const words = await Promise.all(
-      records.map(({ path }) => fuseHost?.output(path).catch(() => '') ?? Promise.resolve('')),
+      [...places].map((place) => fuseHost?.output(place).catch(() => '') ?? Promise.resolve('')),
     );
     const said = words.find((one) => one !== '');
     const message = said === undefined ? because : `${because}; its last words: ${said}`;
-    log.warn('a FUSE volume does not answer', { volume: volumeId, is, because: message });
+    const { volumeId: volume, path } = record;
+    log.warn('a FUSE volume does not answer', { volume, path, is, because: message });
     const { reason, remedy } = REPORTS[is];
-    for (const { pod } of records) {
+    for (const { pod } of having) {
       if (pod !== undefined)
         events.emit(pod, { type: 'Warning', reason, message: `a FUSE volume: ${message}; ${remedy}` });
     }
@@ -112,11 +146,23 @@ export function fuseHealth(deps: FuseHealthDependencies): FuseHealth {
   async function lookNowAndThen(): Promise<void> {
     while (!signal.aborted) {
       await sleep(intervalMs, undefined, { signal, ref: false }).catch(() => undefined);
-      const byVolume = new Map(journal.all().map((record) => [record.volumeId, record]));
-      for (const record of byVolume.values()) {
-        if (signal.aborted) return;
-        if (record.volume !== undefined) await ask(record).catch(() => undefined);
+      const asked = new Set<string>();
+      for (const record of journal.all()) {
+        if (record.volume !== undefined) await askEach(record, asked).catch(() => undefined);
       }
+      failing.forgetRemoved();
+    }
+  }
+
+  /** Also those after one that does not answer, but for those that were asked already. */
+  async function askEach(record: VolumeRecord, asked = new Set<string>()): Promise<void> {
+    if (signal.aborted) return;
+    for (const mount of await mountsOf(record)) {
+      const server = serverOf(record, mount);
+      if (asked.has(server)) continue;
+      if (signal.aborted) return;
+      asked.add(server);
+      await askServer(record, mount);
     }
   }
 
@@ -131,7 +177,7 @@ export function fuseHealth(deps: FuseHealthDependencies): FuseHealth {
             .all()
             .find(({ path }) => helper !== undefined && isWithin(helper.target, path));
           // It may be an old one, and the volume well again.
-          if (record !== undefined) await ask(record).catch(() => undefined);
+          if (record !== undefined) await askEach(record).catch(() => undefined);
         }
       } catch {
         // Another one counts from the beginning.

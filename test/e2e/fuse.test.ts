@@ -142,6 +142,41 @@ describe('FUSE volumes with fuse-host', () => {
     await expectEnded(pid);
   });
 
+  it('of several such pods each have a helper, and the end of one is told once, whoever asks about them', async () => {
+    await using stack = new AsyncDisposableStack();
+    const pods = ['first', 'second'].map((name) => stack.use(podOn(node, name)));
+    const volume = stack.use(bindfs({ idmap: 'pod' }));
+    expect(await volume.stage(MANY)).to.include({ code: 'OK' });
+    const targets: string[] = [];
+    for (const pod of pods) {
+      const target = pod.targetOf('data');
+      const request = { ...MANY, targetPath: target, volumeContext: { ...volume.context, ...pod.info } };
+      expect(await volume.publish(request)).to.include({ code: 'OK' });
+      pod.record();
+      await eventually('it is completed', () => existsSync(join(target, 'data/file')));
+      targets.push(target);
+    }
+    const [dead = '', well = ''] = targets;
+    const helpers = (await host.client.list()).filter(({ volumeId }) => volumeId === volume.id);
+    expect(helpers.map(({ target }) => target)).to.have.members(
+      targets.map((target) => join(target, 'data')),
+    );
+    process.kill(helpers.find(({ target }) => target === join(dead, 'data'))?.pids[0] ?? 0, 'SIGKILL');
+    const lines = () =>
+      node.plugin.log
+        .map(({ text }) => text)
+        .filter((text) => text.includes(`"${volume.id}"`) && /a FUSE volume (does not|answers)/.test(text));
+    await eventually('it is told', () => lines().length > 0);
+    for (let minute = 0; minute < 3; minute++) {
+      expect(await volume.stats(well)).to.include({ code: 'OK' });
+      expect(await volume.stats(dead)).to.include({ code: 'FAILED_PRECONDITION' });
+    }
+    expect(lines()).to.have.length(1);
+    expect(lines()[0]).to.include(`"path":"${dead}"`);
+    for (const targetPath of targets)
+      expect(await retried(() => volume.unpublish({ targetPath }))).to.include({ code: 'OK' });
+  });
+
   it('whose helper fails leave nothing, and the call has its words', async () => {
     await using volume = volumeOn(node, { context: { type: 'fuse.failing', source: node.at('data') } });
     const answer = await volume.stage();
