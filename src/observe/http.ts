@@ -4,9 +4,12 @@
 //   /healthz   this process answers. Nothing else: a probe that looked at a volume would have the driver restarted,
 //              in vain, because somebody's filesystem hangs
 //   /readyz    200 when the driver is ready, as the RPC Probe has it, and kubelet has registered it; else 503
+//
+// Kubelet kills a driver whose port it cannot have, and the port is open to the pods of the cluster: whoever holds on to
+// connections must not keep kubelet out. So a connection is closed with its answer, and of too many the oldest goes.
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
 import { formatAddress, type HttpAddress } from './address.ts';
 import type { Logger } from './logger.ts';
 import type { PrometheusMetrics } from './prometheus.ts';
@@ -18,13 +21,8 @@ export interface HttpOptions {
   readonly log: Logger;
 }
 
-/** For whoever opens connections and says nothing: the port is open to the pods of the cluster. */
-const LIMITS = {
-  headersTimeout: 5_000,
-  requestTimeout: 5_000,
-  keepAliveTimeout: 5_000,
-  connectionsCheckingInterval: 2_500,
-};
+/** For whoever opens connections and says nothing. */
+const LIMITS = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 2_500 };
 const MAX_CONNECTIONS = 64;
 
 /** Resolves when it listens. @throws Error naming the address that cannot be had */
@@ -52,12 +50,13 @@ export async function serveHttp({ address, metrics, isReady, log }: HttpOptions)
     response.end(text);
   };
   const server = createServer({ ...LIMITS, maxHeaderSize: 8192 }, (request, response) => {
+    response.setHeader('connection', 'close');
     answer(request, response).catch((error: unknown) => {
       log.error('a page could not be made', { url: request.url, error });
       response.writeHead(500).end();
     });
   });
-  server.maxConnections = MAX_CONNECTIONS;
+  makeRoom(server);
   // Without a host Node takes `::`, or 0.0.0.0 where there is no IPv6.
   server.listen({ port: address.port, ...(address.host !== '' && { host: address.host }) });
   try {
@@ -79,6 +78,21 @@ export async function serveHttp({ address, metrics, isReady, log }: HttpOptions)
       await closed;
     },
   };
+}
+
+/** Node's own `maxConnections` refuses the newest, which may be kubelet's. */
+function makeRoom(server: Server): void {
+  const open = new Set<Socket>();
+  server.on('connection', (socket) => {
+    const [oldest] = open;
+    if (open.size >= MAX_CONNECTIONS && oldest !== undefined) {
+      oldest.destroy();
+      // Its end is told later than the next may come.
+      open.delete(oldest);
+    }
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
 }
 
 interface Page {

@@ -85,6 +85,35 @@ describe('metrics and health over HTTP', () => {
     expect(await ask(address, '/healthz', 'HEAD')).to.include({ status: 200, body: '' });
   });
 
+  it('a connection is closed with its answer, though it asks to be kept', async () => {
+    for (const path of ['/healthz', '/nothing']) {
+      const asked = createConnection(Number(address.split(':')[1]), '127.0.0.1');
+      asked.write(`GET ${path} HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\n\r\n`);
+      expect(await text(asked)).to.match(/^connection: close\r$/m);
+    }
+  });
+
+  it('answers while somebody holds more connections than there may be: the oldest goes, not the newest', async () => {
+    const held = Array.from({ length: 64 }, () => {
+      const socket = createConnection(Number(address.split(':')[1]), '127.0.0.1').resume();
+      socket.on('error', () => undefined);
+      // A request that does not end.
+      socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n');
+      return socket;
+    });
+    const [first] = held;
+    const closed = first && once(first, 'close');
+    try {
+      await Promise.all(held.map((socket) => once(socket, 'connect')));
+      expect(await ask(address, '/healthz')).to.include({ status: 200 });
+      await closed;
+      for (let time = 0; time < 64; time++)
+        expect(await ask(address, '/healthz')).to.include({ status: 200 });
+    } finally {
+      for (const socket of held) socket.destroy();
+    }
+  });
+
   it('an address that is taken is named, with its flag', async () => {
     const [host = '', port] = address.split(':');
     const options = { metrics: { render }, isReady: () => ready, log: captured.log };
