@@ -56,9 +56,10 @@ function errorsPage(): string {
     remedy,
   ]);
   return `${head('Errors', 'src/node/reasons.ts')}
-Every failed call has a reason, and each reason one gRPC code. The code is only sent when all that the call did has
-been undone; otherwise the answer is \`UNAVAILABLE\` (or \`DEADLINE_EXCEEDED\`), which kubelet takes as "not known,
-clean up". *Retry* tells whether the same request can succeed later without anybody changing it.
+Every failed call has a reason, and each reason one gRPC code. Kubelet takes \`UNAVAILABLE\`, \`DEADLINE_EXCEEDED\`,
+\`RESOURCE_EXHAUSTED\`, \`ABORTED\` and \`CANCELLED\` as "not known, clean up": these are sent as they are. Any other code is
+to it "nothing is mounted", and only sent when all that the call did has been undone; otherwise the answer is
+\`UNAVAILABLE\` in its place. *Retry* tells whether the same request can succeed later without anybody changing it.
 
 ${table(['reason', 'code', 'retry', 'what happened', 'what to do'], rows)}`;
 }

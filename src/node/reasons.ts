@@ -193,8 +193,10 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
   'target-not-empty': {
     code: 'FAILED_PRECONDITION',
     retryable: true,
-    meaning: 'The target directory holds files although nothing is mounted there.',
-    remedy: 'Move the files away: they were written to the node, not to the volume.',
+    meaning:
+      'The target directory holds files although nothing is mounted there, and they could not be moved to `<state dir>/set-aside`, as the driver does with such files (Event `TargetNotEmpty`).',
+    remedy:
+      'Move them away by hand: they were written to the node, not to the volume. The message says why the driver could not: mostly, that the state directory is on another filesystem than the kubelet directory, or by another mount.',
   },
   'kernel-unsupported': {
     code: 'FAILED_PRECONDITION',

@@ -65,10 +65,12 @@ export const METRICS = {
   },
   csi_idmap_nri_requests_total: {
     type: 'counter',
-    help: 'Sandboxes and containers about which the container runtime asked the driver, of pods with a volume that waits for that',
+    help: 'Sandboxes and containers about which the container runtime asked the driver, or told it when it registered, of pods with a volume that waits for that',
     labels: {
-      request: '`RunPodSandbox`, `CreateContainer`',
-      outcome: '`served`, or `failed`: the runtime was told not to go on, and kubelet tries again',
+      request:
+        '`RunPodSandbox`, `CreateContainer`; `Synchronize`: of a pod that was there when the driver registered',
+      outcome:
+        '`served`, or `failed`: the runtime was told not to go on, and kubelet tries again; with `Synchronize` there is nothing to hold up, and the volume waits on',
     },
   },
   csi_idmap_userns_record_waits_total: {
@@ -78,7 +80,7 @@ export const METRICS = {
   },
   csi_idmap_fuse_volumes: {
     type: 'gauge',
-    help: 'FUSE volumes, by how their servers were when they were last asked',
+    help: 'FUSE volumes, by how their servers were when they were last asked: one with several by the worst of them',
     labels: { state: '`serving`, `dead` when the server has ended, `hung` when it does not answer' },
   },
   csi_idmap_fuse_failures_total: {

@@ -78,6 +78,21 @@ function flagsOf(
   return Object.fromEntries(pairs);
 }
 
+interface Rule {
+  readonly alert: string;
+  readonly expr: string;
+}
+
+/** Whether an expression is about how calls end, and a series of these labels is among those that it selects. */
+function counts(expr: string, labels: Readonly<Record<string, string>>): boolean {
+  const [, selector] = /csi_idmap_operations_seconds_count\{(.*?)\}/.exec(expr) ?? [];
+  if (selector === undefined) return false;
+  return [...selector.matchAll(/(\w+)([=!]~)"(.*?)"/g)].every(([, name = '', operator, pattern]) => {
+    const value = labels[name];
+    return value === undefined || new RegExp(`^(?:${pattern})$`).test(value) === (operator === '=~');
+  });
+}
+
 describe('the chart', () => {
   let chart: Helm;
   let ask: (question: Question) => Promise<Said>;
@@ -307,6 +322,25 @@ describe('the chart', () => {
       .slice(notes.indexOf('  apiVersion: v1'), notes.indexOf('  YAML\n'))
       .replace(/^ {2}/gm, '');
     expect(await problemOf(parse(pod))).to.equal(undefined);
+  });
+
+  it('has an alert on a volume that cannot be taken away, and none on what a user got wrong', async () => {
+    const objects = await chart.render({ metrics: { prometheusRule: { enabled: true } } });
+    const { rules } = only(objects, 'PrometheusRule').spec.groups[0];
+    const alertsOn = (method: string, code: string): string[] =>
+      rules
+        .filter(({ expr }: Rule) =>
+          counts(expr, { method: `/csi.v1.Node/${method}`, grpc_status_code: code }),
+        )
+        .map(({ alert }: Rule) => alert);
+    for (const method of ['NodeUnpublishVolume', 'NodeUnstageVolume']) {
+      expect(alertsOn(method, 'FAILED_PRECONDITION')).to.deep.equal(['CsiIdmapVolumeStays']);
+      for (const code of ['OK', 'ABORTED', 'CANCELLED']) expect(alertsOn(method, code)).to.deep.equal([]);
+    }
+    for (const method of ['NodePublishVolume', 'NodeStageVolume']) {
+      expect(alertsOn(method, 'FAILED_PRECONDITION')).to.deep.equal([]);
+      expect(alertsOn(method, 'UNAVAILABLE')).to.deep.equal(['CsiIdmapCallsFail']);
+    }
   });
 
   it('has alerts and a dashboard of metrics that there are', async () => {
