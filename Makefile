@@ -26,7 +26,7 @@ check: deps ## Formatting, lint, dead code, layers, generated files, types
 	npm run --silent typecheck
 
 .PHONY: ci
-ci: check test ## What .ci/run runs
+ci: check demo test ## What .ci/run runs
 
 .PHONY: generate
 generate: deps ## Make the generated files anew

@@ -126,7 +126,8 @@ function rowsOf(value: Value): string[][] {
 
 function readme(values: readonly Value[]): string {
   return `${head('csi-driver-idmap: Helm chart', 'values.yaml')}
-Installs the CSI node plugin on every node: a DaemonSet, the CSIDriver object, the policy as a ConfigMap, and the rights
+Installs the CSI node plugin on every node: a DaemonSet of the driver, one of fuse-host with \`fuse.mode: host\`, the CSIDriver
+object, the policy as a ConfigMap, and the rights
 that the driver needs (\`get\` pods, \`create\` and \`patch\` events). There is no controller and no Helm hook.
 
 \`\`\`sh

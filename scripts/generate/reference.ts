@@ -31,9 +31,12 @@ const optionRows = <S extends object>(options: OptionTable<S>): string[][] =>
       `\`--${flag} ${placeholder}\``,
       `\`${variable}\``,
       meaning.replace(/ \(default: .*\)$/, ''),
-      /\(default: (.*)\)$/.exec(meaning)?.[1] ?? `\`${fallback({})}\``,
+      shownDefault(/\(default: (.*)\)$/.exec(meaning)?.[1] ?? `\`${fallback({})}\``),
     ],
   );
+
+/** `<kubelet dir>` would be taken for HTML. */
+const shownDefault = (text: string): string => (text.includes('<') ? `\`${text}\`` : text);
 
 function configurationPage(): string {
   return `${head('Configuration', 'src/config.ts')}

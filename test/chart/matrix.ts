@@ -63,6 +63,21 @@ export const MATRIX: readonly Row[] = [
     title: 'FUSE helpers held to a limit',
     values: { fuse: { host: { helperMemory: '512Mi', resources: { requests: { memory: '64Mi' } } } } },
   },
+  {
+    title: 'FUSE helpers held to a number of bytes',
+    values: { fuse: { host: { helperMemory: 536870912 } } },
+  },
+  {
+    title: 'a root for each namespace, each shown by itself',
+    values: {
+      volumeRoots: [{ path: '/srv/team-a' }, { path: '/srv/team-b' }],
+      policy: {
+        version: 1,
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of the policy.
+        rules: [{ class: 'inline', types: ['overlay'], roots: [{ path: '/srv/${namespace}' }] }],
+      },
+    },
+  },
   { title: 'a registrar', values: { registration: { mode: 'sidecar' } } },
   { title: 'the startup taint', values: { startupTaint: { enabled: true } } },
   { title: 'the network of the node', values: { hostNetwork: true } },
@@ -141,6 +156,11 @@ export const REFUSED: readonly (Row & { readonly message: RegExp })[] = [
   {
     title: 'a root that hides the driver',
     values: { volumeRoots: [{ path: '/usr' }] },
+    message: /would hide/,
+  },
+  {
+    title: 'a root that hides the programs',
+    values: { volumeRoots: [{ path: '/usr/local' }] },
     message: /would hide/,
   },
   {

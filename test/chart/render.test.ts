@@ -229,6 +229,14 @@ describe('the chart', () => {
     });
   });
 
+  it('gives fuse-host a number of bytes as one', async () => {
+    const [set] = daemonSets(
+      await chart.render({ fuse: { host: { helperMemory: 536870912 } } }),
+      'fuse-host',
+    );
+    expect(set?.spec.template.spec.containers[0].args).to.include('--helper-memory=536870912');
+  });
+
   it('finds kubelet wherever it is', async () => {
     const text = JSON.stringify(
       await chart.render({ kubeletDir: '/data/kubelet', registration: { mode: 'sidecar' } }),

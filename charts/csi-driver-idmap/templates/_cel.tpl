@@ -51,10 +51,6 @@ false
 {{- end -}}
 {{- end -}}
 
-{{- define "idmap.cel.quantity" -}}
-{{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
-{{- end -}}
-
 {{- define "idmap.cel.rule" -}}
 {{- $readOnlyTypes := toJson (list "squashfs" "erofs" "iso9660" "cramfs" "romfs") -}}
 {{- $network := toJson (list "nfs" "nfs4" "cifs" "smb3" "smbfs" "ceph" "9p" "afs" "coda" "orangefs" "lustre" "virtiofs") -}}
@@ -99,10 +95,10 @@ request.namespace.matches({{ include "idmap.cel.globs" . }}) &&
   v.idmap != "pod" &&
   {{- end }}
   {{- with dig "sizeLimit" "max" "" . }}
-  (!isQuantity(v.sizeLimit) || quantity(v.sizeLimit).compareTo(quantity({{ include "idmap.cel.quantity" . | toJson }})) <= 0) &&
+  (!isQuantity(v.sizeLimit) || quantity(v.sizeLimit).compareTo(quantity({{ include "idmap.quantity" . | toJson }})) <= 0) &&
   {{- end }}
   {{- with dig "size" "max" "" . }}
-  (!isQuantity(v.size) || quantity(v.size).compareTo(quantity({{ include "idmap.cel.quantity" . | toJson }})) <= 0) &&
+  (!isQuantity(v.size) || quantity(v.size).compareTo(quantity({{ include "idmap.quantity" . | toJson }})) <= 0) &&
   {{- end }}
   {{ if .mkfs }}true{{ else }}v.mkfs != "true"{{ end }}
 ))

@@ -143,6 +143,11 @@ tolerations:
     sizeLimit: 64Mi
 {{- end -}}
 
+{{/* A number of bytes, or text; Helm has large numbers as floating point. */}}
+{{- define "idmap.quantity" -}}
+{{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{/* Whether the path .path is the directory .directory or lies below it. */}}
 {{- define "idmap.isWithin" -}}
 {{- if or (eq .path .directory) (hasPrefix (printf "%s/" .directory) .path) (eq .directory "/") -}}yes{{- end -}}
@@ -171,7 +176,7 @@ Combinations that cannot work, said when the chart is rendered rather than by a 
 {{- end -}}
 {{- range $v.volumeRoots -}}
 {{- $path := .path -}}
-{{- range list "/" "/proc" "/sys" "/dev" "/etc" "/usr" "/var" "/bin" "/sbin" "/lib" "/lib64" "/tmp" "/var/run" "/run" -}}
+{{- range list "/" "/proc" "/sys" "/dev" "/etc" "/etc/csi-driver-idmap" "/usr" "/usr/bin" "/usr/sbin" "/usr/lib" "/usr/local" "/usr/local/bin" "/usr/local/lib" "/var" "/bin" "/sbin" "/lib" "/lib64" "/tmp" "/var/run" "/run" -}}
 {{- if eq $path . -}}
 {{- fail (printf "volumeRoots: %s would hide the driver's own files. List the directories below it that volumes come from" $path) -}}
 {{- end -}}
@@ -186,10 +191,12 @@ Combinations that cannot work, said when the chart is rendered rather than by a 
 {{- range $i, $rule := $v.policy.rules -}}
 {{- range $j, $root := $rule.roots -}}
 {{- $place := printf "policy.rules[%d].roots[%d].path %s" $i $j $root.path -}}
-{{- $seen := eq $root.path "/" -}}
+{{- /* As far as it is the same for all. */ -}}
+{{- $fixed := default "/" (regexReplaceAll "/[^/]*[$][{].*$" $root.path "") -}}
+{{- $seen := eq $fixed "/" -}}
 {{- range $shown -}}
-{{- if include "idmap.isWithin" (dict "path" $root.path "directory" .) -}}{{- $seen = true -}}{{- end -}}
-{{- if include "idmap.isWithin" (dict "path" . "directory" $root.path) -}}{{- $seen = true -}}{{- end -}}
+{{- if include "idmap.isWithin" (dict "path" $fixed "directory" .) -}}{{- $seen = true -}}{{- end -}}
+{{- if include "idmap.isWithin" (dict "path" . "directory" $fixed) -}}{{- $seen = true -}}{{- end -}}
 {{- if and $root.requireMountpoint (eq $root.path .) -}}
 {{- fail (printf "%s: requireMountpoint would always hold, because the container has a mount there whatever the node has. List the directory above it in volumeRoots in its place" $place) -}}
 {{- end -}}
