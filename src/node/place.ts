@@ -34,6 +34,8 @@ export interface Placing<P extends PublishPlan = PublishPlan> {
   readonly key: RecordKey;
   /** Runs what is put on it when the placing throws. */
   readonly undo: AsyncDisposableStack;
+  /** What it is a view of must be staged, if it is one. Done for `publication`. */
+  readonly requireSource: (publication: Publication) => Promise<void>;
 }
 
 type Place<P extends PublishPlan> = (
@@ -116,7 +118,7 @@ async function placeMounts(
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<Made> {
-  const { publication, key, undo } = placing;
+  const { publication, key, undo, requireSource } = placing;
   const { volume, grant } = placing.asked;
   const { group, mayMap } = publication;
   if (volume.inline) await prepareInline({ volume, grant, publication }, deps, context);
@@ -129,10 +131,12 @@ async function placeMounts(
     const mounts = isBare ? planned.map(withoutFlags) : planned;
     return mountAt(key, { asked: placing.asked, mounts, publication, sourceRoots }, deps, context);
   };
-  const shown = await mount(planMounts(volume, publication, { layer })).catch((error: unknown) => {
+  const shown = await mount(planMounts(volume, publication, { layer })).catch(async (error: unknown) => {
     if (!isForGroupAlone(error, volume, publication)) throw error;
     // What cannot be mapped (NFS, FUSE) is had without showing the group: whether it can write, the pod is told.
-    return mount(planMounts(volume, { ...publication, mayMap: false }, { layer }));
+    const unmapped = { ...publication, mayMap: false };
+    await requireSource(unmapped);
+    return mount(planMounts(volume, unmapped, { layer }));
   });
   undo.defer(async () => {
     await deps.engine.unmountRecursive({ target: placeOf(key.path, deps), remove: 'directory' }, TO_THE_END);

@@ -103,12 +103,14 @@ async function placeAnew(
   };
   // Refused before anything is done, and before its layer is made.
   const plan = planPublish(volume, publication);
-  if (stagingPath !== undefined && isView(volume, publication, undefined)) {
+  const requireSource = async (shown: Publication) => {
+    if (stagingPath === undefined || !isView(volume, shown, undefined)) return;
     const [staged] = planStage(volume, { terms, group, readOnly: readOnlyMode }).mounts;
     const wanted = staged && ({ type: staged.type, state: 'done' } as const);
     const stage = { kind: 'stage', volumeId, path: stagingPath } as const;
     await requireStaged({ key: stage, wanted, asked }, deps, context);
-  }
+  };
+  await requireSource(publication);
   refuseSecondTarget(volumeId, path, accessMode, deps);
   const { pod } = volume;
   const record = await ensurePlaced(
@@ -135,7 +137,7 @@ async function placeAnew(
         }),
       },
       adopt: adoptable(plan),
-      make: (undo) => place({ asked, publication, plan, key, undo }, deps, context),
+      make: (undo) => place({ asked, publication, plan, key, undo, requireSource }, deps, context),
     },
     deps,
     context,

@@ -1,6 +1,6 @@
 // fsGroup as the driver applies it (VOLUME_MOUNT_GROUP): what is made fresh gets the group; of all else the root's group is
 // shown as the pod's, in one mount however many files there are, and nothing changes on disk.
-import { lstatSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { fuseMount, writeFiles } from '../support/fixtures.ts';
@@ -139,6 +139,19 @@ describe('fsGroup', () => {
     expect(await volume.stage(request(GROUP))).to.include({ code: 'OK' });
     expect(await volume.publish(request(GROUP))).to.include({ code: 'OK' });
     expect(statSync(volume.target).gid).to.equal(0);
+  });
+
+  it('of an overlay that cannot be mapped is left out as well, where that is staged', async function () {
+    needTool(this, 'bindfs', 'a FUSE filesystem as a layer');
+    writeFiles(node.directory, { 'layer-of-fuse/file': 'file', 'fuse-layer/': '' });
+    await using fuse = await fuseMount(node.at('layer-of-fuse'), node.at('fuse-layer'));
+    await using volume = volumeOn(node, { context: { type: 'overlay', lowerdir: fuse.path } });
+    mkdirSync(volume.stagingPath, { recursive: true });
+    expect(await volume.publish(request(GROUP)), 'not staged').to.include({ code: 'FAILED_PRECONDITION' });
+    expect([existsSync(volume.target), node.records()]).to.deep.equal([false, []]);
+    expect(await volume.stage(request(GROUP))).to.include({ code: 'OK' });
+    expect(await volume.publish(request(GROUP))).to.include({ code: 'OK' });
+    expect(readFileSync(join(volume.target, 'file'), 'utf8')).to.equal('file');
   });
 
   it('an upper layer that was written to keeps its group', async () => {
