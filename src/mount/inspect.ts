@@ -7,7 +7,7 @@
 //
 // Tried, never told from the filesystem's name: it depends on the kernel, on the mount (one that is mapped already is
 // not mapped again by mount_setattr(2)), and on whose user namespace the filesystem belongs to.
-import { AT_FDCWD, MOUNT_ATTR, O, OPEN_TREE, STATX, STATX_MASK } from '../sys/constants.ts';
+import { AT_FDCWD, MOUNT_ATTR, O, OPEN_TREE, S_IF, STATX, STATX_MASK } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { mountSetattr, openat, openTree, statx } from '../sys/syscalls.ts';
@@ -90,11 +90,16 @@ export interface RootOfRequest extends SourceRequest {
   readonly source: string;
 }
 
-/** Owner, group and permission bits of a source's root directory, as its mount shows them. */
-export function rootOf(request: RootOfRequest): RootOwner {
+export interface Root extends RootOwner {
+  /** Else it is a file, of whatever kind. */
+  readonly isDirectory: boolean;
+}
+
+/** Owner, group and permission bits of a source's root directory, or of the file that it is, as its mount shows them. */
+export function rootOf(request: RootOfRequest): Root {
   using root = openSource(request);
   const { uid, gid, mode } = statx(root, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
-  return { uid, gid, mode: mode & MODE_BITS };
+  return { uid, gid, mode: mode & MODE_BITS, isDirectory: (mode & S_IF.S_IFMT) === S_IF.S_IFDIR };
 }
 
 const MODE_BITS = 0o7777;

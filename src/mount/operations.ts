@@ -20,13 +20,13 @@ import {
 } from './image/device.ts';
 import { type GrowRequest, type GrowResult, grow } from './image/grow.ts';
 import { type MakeImageRequest, type MakeImageResult, makeImage } from './image/make.ts';
-import type { RootOwner } from './image/root-owner.ts';
 import { inRoot } from './in-root.ts';
 import {
   type CanIdmapRequest,
   type CanIdmapResult,
   canIdmap,
   propagationOf,
+  type Root,
   type RootOfRequest,
   rootOf,
 } from './inspect.ts';
@@ -143,7 +143,7 @@ export interface Results {
   readonly purgeLayers: PurgeLayersResult;
   readonly moveAside: MoveAsideResult;
   readonly canIdmap: CanIdmapResult;
-  readonly rootOf: RootOwner;
+  readonly rootOf: Root;
   readonly propagationOf: readonly string[];
   readonly ownEmpty: OwnEmptyResult;
   readonly handOver: HandOverResult;

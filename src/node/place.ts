@@ -1,11 +1,13 @@
 // How what publish has planned (volume/publish.ts) is carried out at the target: one function for each kind of plan.
 import { mkdir } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import type { RecordKey } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { Lookup } from '../mount/lookup.ts';
 import type { Mount } from '../mount/mount.ts';
 import type { SourceRoot } from '../mount/source.ts';
 import type { CallContext } from '../rpc/context.ts';
+import { VolumeError } from '../volume/errors.ts';
 import {
   layerWanted,
   mayLock,
@@ -132,6 +134,7 @@ async function placeMounts(
     return mountAt(key, { asked: placing.asked, mounts, publication, sourceRoots }, deps, context);
   };
   const shown = await mount(planMounts(volume, publication, { layer })).catch(async (error: unknown) => {
+    await explainFile(error, placing.asked, deps);
     if (!isForGroupAlone(error, volume, publication)) throw error;
     // What cannot be mapped (NFS, FUSE) is had without showing the group: whether it can write, the pod is told.
     const unmapped = { ...publication, mayMap: false };
@@ -218,6 +221,27 @@ async function mountAt(
 function isForGroupAlone(error: unknown, { idmap }: Volume, { group, mayMap }: Publication): boolean {
   const isRefused = error instanceof MountError && error.rolledBack && error.reason === 'idmap-unsupported';
   return isRefused && mayMap && group !== undefined && idmap.is === 'none';
+}
+
+/**
+ * A container is given a directory for a volume. That the source is none is found out by the mount, and told here.
+ * @throws VolumeError
+ */
+async function explainFile(
+  error: unknown,
+  { volume, grant: { sourceRoots } }: GrantedRequest,
+  { engine }: NodeDependencies,
+): Promise<void> {
+  const isUnlike = error instanceof MountError && error.rolledBack && error.reason === 'bad-target';
+  if (!isUnlike || volume.kind !== 'bind') return;
+  const { source } = volume;
+  const root = await engine.rootOf({ source, sourceRoots }, TO_THE_END).catch(() => undefined);
+  if (root === undefined || root.isDirectory) return;
+  throw new VolumeError(
+    'source',
+    `${source} is a file, and a volume is a directory; give ${dirname(source)}, and mount the file with ` +
+      `subPath: ${basename(source)}`,
+  );
 }
 
 /** `idmap: pod` on what the runtime maps by itself: it must be able to. */

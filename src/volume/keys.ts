@@ -52,7 +52,7 @@ export const KEYS = {
     kinds: ['bind', 'image', 'filesystem', 'fuse'],
     required: ['bind', 'image', 'filesystem', 'fuse'],
     meaning:
-      'What the volume shows: a directory or file of the node (`bind`), an image file or block device (`image`), a device or server (filesystems), whatever the helper takes (`fuse.HELPER`).',
+      'What the volume shows: a directory of the node (`bind`; one file of it by `subPath`), an image file or block device (`image`), a device or server (filesystems), whatever the helper takes (`fuse.HELPER`).',
     example: '/srv/data',
     pattern: '.',
     parse: parseSource,

@@ -149,6 +149,17 @@ describe('the target', () => {
     unlinkSync(volume.target);
   });
 
+  it('of a bind is a directory, as its source must be: a file is refused, and is had by subPath', async () => {
+    await using volume = await stagedVolume({ source: node.at('data/file') });
+    await expectRefused(node, () => volume.publish(), {
+      code: 'INVALID_ARGUMENT',
+      message: new RegExp(
+        `^source: ${node.at('data/file')} is a file.* give ${node.at('data')},.* subPath: file$`,
+      ),
+      target: volume.target,
+    });
+  });
+
   it('with files in it is neither mounted over nor emptied: they are moved aside', async () => {
     await using volume = await stagedVolume();
     const aside = () => readdirSync(join(node.stateDir, 'set-aside')).toSorted();

@@ -114,7 +114,10 @@ describeEngines('rootOf', (bench) => {
       uid: 7,
       gid: 8,
       mode: 0o2770,
+      isDirectory: true,
     });
+    writeFiles(place.path, { 'source/file': '' });
+    expect(await bench.engine.rootOf({ source: place.at('source/file') })).to.include({ isDirectory: false });
     await bench.mount({ type: 'bind', source: place.at('source'), options: SHIFT_UP }, place.at('target'));
     const { uid, gid } = await bench.engine.rootOf({ source: place.at('target') });
     expect([uid, gid]).to.deep.equal([100_007, 100_008]);
