@@ -1,8 +1,10 @@
 // The child process of engine/processes.ts: carries out one operation per message.
+import { tmpdir } from 'node:os';
 import { PR, SIGKILL } from '../../sys/constants.ts';
 import { keepHeapSmall } from '../../sys/small-heap.ts';
 import { prctl } from '../../sys/syscalls.ts';
 import { type KernelOptions, kernelHere } from '../kernel.ts';
+import { removeAbandonedLayers } from '../layers-directory.ts';
 import { failureOf, type OperationName, operationsOn, type Requests } from '../operations.ts';
 import { userNamespacesOn } from '../steps/userns.ts';
 import type { Answer, Job, Outcome } from './processes.ts';
@@ -20,6 +22,9 @@ const parent = process.ppid;
 // A driver that is killed takes its half-done operations with it: its successor must not meet them.
 prctl(PR.PR_SET_PDEATHSIG, SIGKILL);
 if (process.ppid !== parent) process.exit(1);
+
+// One that was killed may have been the last.
+removeAbandonedLayers(tmpdir());
 
 process.on('disconnect', () => process.exit(0));
 process.on('message', (job) => {

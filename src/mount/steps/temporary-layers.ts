@@ -1,12 +1,11 @@
 // Short names for the layers of an overlay, in a temporary directory of the host: where mount(2) must be told of layers
 // that have no name of their own, or one that must not be trusted.
-import { mkdtempSync, readdirSync, readlinkSync, rmdirSync, symlinkSync, unlinkSync } from 'node:fs';
-import path from 'node:path';
-import { AT_FDCWD, MOVE_MOUNT, MS, O, UMOUNT } from '../../sys/constants.ts';
-import { hasErrno } from '../../sys/errors.ts';
+import { symlinkSync } from 'node:fs';
+import { MOVE_MOUNT, MS } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
-import { mkdirat, mount, moveMount, openat, umount2 } from '../../sys/syscalls.ts';
-import { MountError } from '../errors.ts';
+import { mkdirat, mount, moveMount } from '../../sys/syscalls.ts';
+import { makeLayersDirectory, removeAbandonedLayers, removeLayersDirectory } from '../layers-directory.ts';
+import { reachBy } from '../source.ts';
 import { upperNameOf } from './claim.ts';
 import { EMPTY_LAYER, type Rows, type Slot, type Upper, type Workplace } from './row.ts';
 
@@ -41,11 +40,11 @@ export const temporaryLayerSteps: Rows<TemporaryLayerSteps> = {
       return `${as} = temporary directory below ${location} with ${names.join(', ')}`;
     },
     apply: ({ layers, upper, empty, location, as }, at) => {
-      const made = mkdtempSync(path.join(location, TEMPORARY_PREFIX));
-      const directory = openat(AT_FDCWD, made, O.O_PATH | O.O_DIRECTORY);
+      removeAbandonedLayers(location);
+      const directory = makeLayersDirectory(location);
       at.put(as, directory);
       const link = (name: string, source: string) =>
-        symlinkSync(at.sources.reach(source), `${placeOf(directory)}/${name}`);
+        symlinkSync(at.sources.reach(source), `${reachBy(directory)}/${name}`);
       try {
         for (const [i, layer] of layers.entries()) {
           if ('slot' in layer) attachLayer(at.get(layer.slot), directory, String(i));
@@ -57,15 +56,15 @@ export const temporaryLayerSteps: Rows<TemporaryLayerSteps> = {
         }
         if (empty) mountEmpty(directory);
       } catch (error) {
-        removeNames(directory);
+        removeLayersDirectory(directory);
         throw error;
       }
     },
-    undo: ({ as }, at) => removeNames(at.get(as)),
+    undo: ({ as }, at) => removeLayersDirectory(at.get(as)),
   },
   removeNames: {
     describe: ({ directory }) => `unmount and remove ${directory}`,
-    apply: ({ directory }, at) => removeNames(at.get(directory)),
+    apply: ({ directory }, at) => removeLayersDirectory(at.get(directory)),
   },
 };
 
@@ -74,11 +73,6 @@ export function upperOptions({ upperdir }: Upper, at: Workplace): string[] {
   return [`upperdir=${upperNameOf(upperdir, at)}`, `workdir=${WORK}`];
 }
 
-/** What cleaning up at start looks for. */
-const TEMPORARY_PREFIX = 'csi-driver-idmap-layers-';
-
-const placeOf = (directory: Fd): string => `/proc/self/fd/${directory.number}`;
-
 function attachLayer(layer: Fd, directory: Fd, name: string): void {
   mkdirat(directory, name, 0o700);
   moveMount(layer, '', directory, name, MOVE_MOUNT.MOVE_MOUNT_F_EMPTY_PATH);
@@ -86,39 +80,5 @@ function attachLayer(layer: Fd, directory: Fd, name: string): void {
 
 function mountEmpty(directory: Fd): void {
   mkdirat(directory, EMPTY_LAYER, 0o755);
-  mount('empty', `${placeOf(directory)}/${EMPTY_LAYER}`, 'tmpfs', MS.MS_RDONLY, 'mode=755');
-}
-
-/**
- * Directories go one by one, each only after its unmount, never with what is in them. Doing it again does nothing.
- * Lazily, as our own descriptor of each layer still refers to it.
- */
-function removeNames(directory: Fd): void {
-  const place = placeOf(directory);
-  const made = readlinkSync(place);
-  if (made.endsWith(' (deleted)')) return;
-  for (const name of readdirSync(`${place}/.`)) {
-    try {
-      umount2(`${place}/${name}`, UMOUNT.MNT_DETACH | UMOUNT.UMOUNT_NOFOLLOW);
-    } catch (error) {
-      // Not mounted (any more), or a link.
-      if (!hasErrno(error, 'EINVAL')) throw leftBehind(made, error);
-    }
-    removeName(`${place}/${name}`);
-  }
-  removeName(made);
-}
-
-function removeName(name: string): void {
-  try {
-    rmdirSync(name);
-  } catch (error) {
-    if (!hasErrno(error, 'ENOTDIR')) throw leftBehind(name, error);
-    unlinkSync(name);
-  }
-}
-
-function leftBehind(directory: string, cause: unknown): MountError {
-  const message = `temporary mounts of layers are left at ${directory}: ${cause instanceof Error ? cause.message : cause}`;
-  return new MountError({ reason: 'busy', message, rolledBack: false }, { cause });
+  mount('empty', `${reachBy(directory)}/${EMPTY_LAYER}`, 'tmpfs', MS.MS_RDONLY, 'mode=755');
 }

@@ -45,7 +45,12 @@ function run(job: Job): unknown {
       } finally {
         directory.release(); // the caller's
       }
-      mount(source, target, type, flags, data);
+      try {
+        mount(source, target, type, flags, data);
+      } finally {
+        // That filesystem would be busy for as long as this thread lives.
+        chdir('/');
+      }
       return null;
     }
     case 'assembleOverlay':

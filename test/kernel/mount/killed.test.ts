@@ -1,17 +1,32 @@
 // The process killed at each system call of an overlay with ID-mapped layers: nothing may be seen on the host but the
-// finished mount. strace(1) kills it, on entering the n-th call of a name.
+// finished mount, or stay there. strace(1) kills it, on entering the n-th call of a name.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { expect } from 'chai';
+import { removeAbandonedLayers } from '../../../src/mount/layers-directory.ts';
 import { mountPlace, writeFiles } from '../../support/fixtures.ts';
 import { needRoot, needTool } from '../../support/need.ts';
 import { injecting } from '../../support/strace.ts';
 import { mountsIn } from './engines.ts';
 
-const TIERS: Readonly<Record<string, readonly string[]>> = {
-  'given by descriptor': [],
-  'put into a private namespace': ['--disable-kernel-feature', 'overlay-layers-by-fd'],
+interface Tier {
+  readonly flags: readonly string[];
+  /** What makes the title true. */
+  readonly clean?: (temporary: string) => void;
+}
+
+const TIERS: Readonly<Record<string, Tier>> = {
+  'given by descriptor': { flags: [] },
+  'put into a private namespace': { flags: ['--disable-kernel-feature', 'overlay-layers-by-fd'] },
+  'put into a directory of the host, once the next engine has started': {
+    flags: ['overlay-layers-by-fd', 'private-namespace'].flatMap((name) => [
+      '--disable-kernel-feature',
+      name,
+    ]),
+    clean: removeAbandonedLayers,
+  },
 };
+
 /** In which a mount of either tier is made; the more of them a run meets, the more often it is killed. */
 const CALLS = [
   'open_tree',
@@ -31,7 +46,7 @@ describe('a mount whose process is killed', () => {
     needTool(this, 'strace', 'it kills the process at a system call');
   });
 
-  for (const [title, flags] of Object.entries(TIERS)) {
+  for (const [title, { flags, clean }] of Object.entries(TIERS)) {
     it(`leaves nothing on the host, with its layers ${title}`, () => {
       using place = mountPlace();
       writeFiles(place.path, { 'a/': '', 'b/': '', 'target/': '', 'temporary/': '' });
@@ -40,8 +55,9 @@ describe('a mount whose process is killed', () => {
       for (const call of CALLS) {
         for (let nth = 1; runKilledAt(call, nth, flags, place.path); nth++) {
           kills++;
+          clean?.(place.at('temporary'));
           const finished = mountsIn(place.at('target'));
-          // Only the last move_mount makes a mount that is seen, and nothing that comes after it may take it away.
+          // Only one call makes a mount that is seen, and nothing that comes after it may take it away.
           const { mounts, temporary } = seen(place.path);
           expect({ mounts: mounts - finished, temporary }, `after ${call} #${nth}`).to.deep.equal(before);
           if (call === 'fsopen' || call === 'fsconfig' || call === 'fsmount') expect(finished).to.equal(0);

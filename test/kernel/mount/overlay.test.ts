@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSy
 import { expect } from 'chai';
 import { escapeLayer } from '../../../src/mount/layers.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
-import { mountPlace, ownerOf, writeFiles } from '../../support/fixtures.ts';
+import { mountCommand, mountPlace, ownerOf, writeFiles } from '../../support/fixtures.ts';
 import { kernelIsBefore } from '../../support/kernel-version.ts';
 import { needKernel, needMappedTmpfs } from '../../support/need.ts';
 import {
@@ -110,6 +110,19 @@ describeEngines('an overlay', (bench) => {
       });
     }
   }
+
+  it('leaves the filesystem of its layers as soon as it is gone, however they were named', async () => {
+    using place = mountPlace();
+    writeFiles(place.path, { 'disk/': '', 'target/': '' });
+    mountCommand('-t', 'tmpfs', 'disk', place.at('disk'));
+    // More than a page of names, and less of names relative to their directory.
+    const names = Array.from({ length: 60 }, (_, i) => `${i}`.padEnd(50, 'x'));
+    writeFiles(place.at('disk'), Object.fromEntries(names.map((name) => [`${name}/file`, name])));
+    await bench.mount(overlayOf(lowerdir(names.map((name) => place.at('disk', name)))), place.at('target'));
+    expect(read(place.at('target/file'))).to.equal(names[0]);
+    await bench.unmount(place.at('target'));
+    expect(await bench.unmount(place.at('disk'))).to.equal(1);
+  });
 
   it('refuses the 501st layer in plain words', async () => {
     using place = mountPlace();
