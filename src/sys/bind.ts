@@ -2,8 +2,8 @@
 // through libc's syscall(2) (so that a call newer than the C library works), errno is read where it is still
 // right, and a failure is a SyscallError.
 //
-// syscall() is variadic in C. koffi cannot call variadic functions asynchronously, and need not: on x86-64 and
-// arm64 Linux, integer and pointer arguments of variadic and of plain functions are passed alike.
+// syscall() is variadic in C, and bound as a plain function: on x86-64 and arm64 Linux, integer and pointer arguments of
+// both are passed alike.
 import koffi from 'koffi';
 import type { AT_FDCWD } from './constants.ts';
 import { SyscallError } from './errors.ts';
@@ -96,13 +96,8 @@ type Values<A extends readonly Arg<never>[]> = {
 };
 
 export interface Syscall<A extends readonly Arg<never>[], R> {
-  /** Makes the call on this thread. For calls that cannot block. */
+  /** Makes the call on this thread. */
   (...values: Values<A>): R;
-  /**
-   * Makes the call on libuv's thread pool. Not for anything that may touch a foreign filesystem: a hung call
-   * keeps its thread for ever and there are four of them. koffi takes 256 at a time, and rejects more.
-   */
-  readonly async: (...values: Values<A>) => Promise<R>;
   /** The call as strace would print it. */
   readonly render: (...values: Values<A>) => string;
 }
@@ -147,27 +142,14 @@ export function syscall<const A extends readonly Arg<never>[], R>(
   const kinds = args as readonly Arg<never>[] as readonly Arg<unknown>[];
   const encode = encoderOf(kinds);
   const render = (values: readonly unknown[]) => kinds.map((kind, i) => kind.render(values[i])).join(', ');
-  const failure = (values: readonly unknown[], errno: number) =>
-    new SyscallError({ syscall: name, args: render(values), errno });
-
   const call = (...values: Values<A>): R => {
     const returned = native(nr, ...encode(values)) as number;
     // Before anything else can run: the next call into libc may change it.
     const errno = returned === -1 ? koffi.errno() : 0;
-    if (errno !== 0) throw failure(values, errno);
+    if (errno !== 0) throw new SyscallError({ syscall: name, args: render(values), errno });
     return result.wrap(returned);
   };
-  const async = (...values: Values<A>): Promise<R> =>
-    new Promise((resolve, reject) => {
-      native.async(nr, ...encode(values), (error: unknown, returned: number) => {
-        // koffi carries the worker's errno into this callback; one promise turn later it is gone.
-        const errno = error === null && returned === -1 ? koffi.errno() : 0;
-        if (error !== null) reject(error);
-        else if (errno !== 0) reject(failure(values, errno));
-        else resolve(result.wrap(returned));
-      });
-    });
-  return Object.assign(call, { async, render: (...values: Values<A>) => `${name}(${render(values)})` });
+  return Object.assign(call, { render: (...values: Values<A>) => `${name}(${render(values)})` });
 }
 
 /** A function of libc that is not a plain system call: its address, for clone(2)'s entry point. */
