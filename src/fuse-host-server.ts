@@ -21,6 +21,8 @@ export interface RunningFuseHost extends AsyncDisposable {
   drain(signal: AbortSignal): Promise<void>;
 }
 
+const PATIENCE = { timeoutMs: 10_000 } as const;
+
 /** Resolves when the socket accepts calls. Disposing it leaves the helpers that run: they serve for as long as they may. */
 export async function startFuseHost(config: FuseHostConfig, log: Logger): Promise<RunningFuseHost> {
   await using started = new AsyncDisposableStack();
@@ -31,13 +33,16 @@ export async function startFuseHost(config: FuseHostConfig, log: Logger): Promis
   if (groups.are === 'not')
     log.warn('helpers have no control group of their own', { because: groups.because });
   const engine = started.use(processEngine({ processes: 1 }));
-  const unmount = async (path: string) => {
-    await engine.unmount(
-      { target: { path, beneath: kubeletDir }, all: true, force: true },
-      { timeoutMs: 10_000 },
-    );
+  const targetAt = (path: string) => ({ path, beneath: kubeletDir });
+  const shownAt = async (path: string) => {
+    const shown = await engine.lookup({ target: targetAt(path) }, PATIENCE);
+    if (shown.is === 'unknown') throw new Error(`cannot tell what is mounted at ${path}: ${shown.because}`);
+    return shown.is === 'mount-point' ? shown.mount : undefined;
   };
-  const helpers = started.use(runHelpers({ groups, log, unmount }));
+  const unmount = async (path: string) => {
+    await engine.unmount({ target: targetAt(path), force: true }, PATIENCE);
+  };
+  const helpers = started.use(runHelpers({ groups, log, shownAt, unmount }));
   let ending = false;
   const handlers = hostHandlers({
     version: VERSION,

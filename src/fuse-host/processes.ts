@@ -8,7 +8,7 @@ import { P_PIDFD, POLL, PR, WAIT } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { decodeExit, type Exit, SIGINFO_SIZE } from '../sys/structs.ts';
-import { pidfdOpen, pidfdSendSignal, poll, prctl, waitid } from '../sys/syscalls.ts';
+import { exitOf, pidfdOpen, pidfdSendSignal, poll, prctl, waitid } from '../sys/syscalls.ts';
 
 export interface HeldProcess extends Disposable {
   readonly pid: number;
@@ -85,17 +85,24 @@ function statOf(pid: string): string[] {
 }
 
 /**
- * Reaps what helpers have left to us: what was there, ended, when it was last asked too. libuv would have reaped its own
- * by then.
+ * Reaps what helpers have left to us: what could be reaped when it was last asked too. libuv would have reaped its own by
+ * then.
  */
 export function strayReaper(): () => void {
   let before: ReadonlySet<number> = new Set();
   return () => {
-    const ended = childrenOfThis().filter(({ isZombie }) => isZombie);
+    const zombies = childrenOfThis().filter(({ isZombie }) => isZombie);
+    const ended = zombies.filter(({ pid }) => isOver(pid));
     for (const { pid } of ended.filter((child) => before.has(child.pid))) {
       using stray = holdProcess(pid);
       stray.end();
     }
     before = new Set(ended.map(({ pid }) => pid));
   };
+}
+
+/** A process is shown as a zombie from the end of its first thread on, and can be reaped from that of its last on. */
+function isOver(pid: number): boolean {
+  using pidfd = pidfdOpen(pid, 0);
+  return exitOf(pidfd) !== undefined;
 }

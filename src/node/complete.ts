@@ -6,23 +6,18 @@
 // Who knows the ids, and when, is in completions.ts (kubelet's record) and runtime.ts (the container runtime).
 import path from 'node:path';
 import type { VolumeRecord } from '../journal/record.ts';
-import type { MountInfo } from '../mount/mountinfo.ts';
+import type { Lookup } from '../mount/lookup.ts';
+import type { TargetSpec } from '../mount/target.ts';
 import { shownId, type UserMapping } from '../userns/mapping.ts';
 import { readVolumeContext } from '../volume/context.ts';
-import {
-  isView,
-  layerWanted,
-  nestedDirOf,
-  PLACEHOLDER,
-  type Publication,
-  planMounts,
-} from '../volume/publish.ts';
+import { isView, layerWanted, nestedDirOf, type Publication, planMounts } from '../volume/publish.ts';
 import { makesTargets } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
 import { type NodeDependencies, placeOf, TO_THE_END } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
 import { mountVolume } from './mount-volume.ts';
+import { isPlaceholder, mountPlaceholder } from './placeholder.ts';
 import { isReaderMode } from './request.ts';
 import { helpersOf } from './volume-request.ts';
 
@@ -52,8 +47,11 @@ export async function complete(
   const done = { ...record, state: 'done', layer: wanted !== undefined } as const;
   const isNested = coverOf(record) === 'nested';
   const place = placeOf(isNested ? path.join(record.path, nestedDirOf(volume)) : record.path, deps);
+  const before = await lookAt(place, deps);
+  // Whatever took it: a container would start on the directory that is there instead.
+  if (!isNested && before.is === 'not') await mountPlaceholder(place.path, TO_THE_END, deps);
   // A driver that was killed came this far, and a container may have it by now.
-  const there = await volumeAt(place.path, isNested, deps);
+  const there = volumeOf(before);
   if (there !== undefined) return deps.journal.put({ ...done, ...(!isNested && { mount: there }) });
   await using undo = new AsyncDisposableStack();
   const ownership = { idmap: volume.idmap, group, podMapping, mayMap: true };
@@ -74,9 +72,10 @@ export async function complete(
     await mountVolume(volume, { ...mountRequest, ...helpersOf(terms) }, asked, deps, TO_THE_END);
   }
   undo.defer(async () => {
-    await deps.engine.unmount({ target: place }, TO_THE_END);
+    if (volumeOf(await lookAt(place, deps))) await deps.engine.unmount({ target: place }, TO_THE_END);
   });
-  const mount = isNested ? record.mount : await volumeAt(place.path, isNested, deps);
+  const mount = isNested ? record.mount : volumeOf(await lookAt(place, deps));
+  if (!isNested && mount === undefined) throw new Error(`the volume at ${place.path} is gone`);
   await deps.journal.put({ ...done, ...(mount && { mount }) });
   undo.move();
   const way = isNested ? 'nested' : 'nri';
@@ -97,22 +96,17 @@ function rootsOf(
   return [{ path: stagingPath, requireMountpoint: true }];
 }
 
-/** The mount of the volume, if it is there already. @throws Error when not even the cover is */
-async function volumeAt(
-  place: string,
-  isNested: boolean,
-  deps: NodeDependencies,
-): Promise<VolumeRecord['mount']> {
-  const shown = await deps.engine.lookup({ target: placeOf(place, deps) }, TO_THE_END);
-  if (shown.is === 'unknown') throw new Error(`cannot tell what is mounted at ${place}: ${shown.because}`);
-  if (shown.is === 'not') {
-    if (isNested) return undefined;
-    throw new Error(`the placeholder at ${place} is gone`);
-  }
-  return isPlaceholder(shown.mount) ? undefined : identityOf(shown.mount);
+/** @throws Error when it cannot be told */
+async function lookAt(target: TargetSpec, { engine }: NodeDependencies): Promise<Lookup> {
+  const shown = await engine.lookup({ target }, TO_THE_END);
+  if (shown.is === 'unknown')
+    throw new Error(`cannot tell what is mounted at ${target.path}: ${shown.because}`);
+  return shown;
 }
 
-export const isPlaceholder = ({ type, source }: MountInfo): boolean =>
-  type === 'overlay' && source === PLACEHOLDER;
-
-const identityOf = ({ type, device, root }: MountInfo) => ({ type, device, root });
+/** The mount of the volume, if that is what is shown. */
+function volumeOf(shown: Lookup): VolumeRecord['mount'] {
+  if (shown.is !== 'mount-point' || isPlaceholder(shown.mount)) return undefined;
+  const { type, device, root } = shown.mount;
+  return { type, device, root };
+}

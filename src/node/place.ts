@@ -1,5 +1,4 @@
 // How what publish has planned (volume/publish.ts) is carried out at the target: one function for each kind of plan.
-import { mkdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { RecordKey } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
@@ -13,17 +12,17 @@ import {
   mayLock,
   type Publication,
   type PublishPlan,
-  placeholderOf,
   planMounts,
   WITHOUT_FLAGS,
   withoutFlags,
 } from '../volume/publish.ts';
 import { makesTargets, preparationOf } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
-import { emptyDirOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
+import { type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
 import { mountVolume } from './mount-volume.ts';
 import type { Made } from './mounted.ts';
+import { mountPlaceholder } from './placeholder.ts';
 import { userNamespaceOf } from './pod-ids.ts';
 import { prepare } from './prepare.ts';
 import { NodeError } from './reasons.ts';
@@ -95,16 +94,8 @@ async function placePlaceholder(
   context: CallContext,
 ): Promise<Made> {
   if (volume.inline) await prepareInline({ volume, grant, publication }, deps, context);
-  const empty = emptyDirOf(deps);
-  await mkdir(empty, { recursive: true, mode: 0o755 });
   const target = placeOf(key.path, deps);
-  const shown = await deps.engine.mountAll(
-    {
-      ...{ mounts: [placeholderOf(empty)], target, expectEmpty: true, create: 'directory' },
-      sourceRoots: [{ path: empty }],
-    },
-    timeoutOf(context),
-  );
+  const shown = await mountPlaceholder(key.path, { ...timeoutOf(context), create: 'directory' }, deps);
   undo.defer(async () => {
     await deps.engine.unmount({ target, all: true, remove: 'directory' }, TO_THE_END);
   });

@@ -8,7 +8,6 @@ import { podUidOfTarget } from '../userns/pod-uid.ts';
 import { isView, layerWanted, type Publication, type PublishPlan, planPublish } from '../volume/publish.ts';
 import { planStage } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
-import { isPlaceholder } from './complete.ts';
 import type { NodeDependencies } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
 import {
@@ -21,6 +20,7 @@ import {
   requireAnswer,
 } from './mounted.ts';
 import { place } from './place.ts';
+import { isPlaceholder } from './placeholder.ts';
 import { mappedFor, userNamespaceOf } from './pod-ids.ts';
 import { NodeError } from './reasons.ts';
 import {

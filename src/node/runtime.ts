@@ -19,10 +19,10 @@ import type { Plugin, RuntimeState } from '../nri/connection.ts';
 import { type Container, ContainerState, type Mount, type PodSandbox } from '../rpc/generated/nri.ts';
 import type { UserMapping } from '../userns/mapping.ts';
 import { mappedRoot } from '../userns/mapping-algebra.ts';
-import { isPlaceholder } from './complete.ts';
 import { originOf, unmapped } from './container-mounts.ts';
 import { type NodeDependencies, placeOf, TO_THE_END } from './dependencies.ts';
 import { isMountOf } from './mounted.ts';
+import { isPlaceholder } from './placeholder.ts';
 import { idsOfSandbox } from './sandbox-ids.ts';
 
 export interface RuntimeOptions {

@@ -21,6 +21,8 @@ export interface Arg<T> {
 
 export const int: Arg<number> = { ctype: 'int', render: String };
 export const long: Arg<number> = { ctype: 'long', render: String };
+/** A size of a file, which may be any. */
+export const size: Arg<bigint> = { ctype: 'int64', render: String };
 /** A path or another C string; null is a NULL pointer. Refuses NUL, at which the kernel would stop reading. */
 export const text: Arg<string | null> = {
   ctype: 'str',

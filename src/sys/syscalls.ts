@@ -15,6 +15,7 @@ import {
   oneOf,
   pointer,
   renderFlags,
+  size,
   syscall,
   text,
 } from './bind.ts';
@@ -235,6 +236,8 @@ export const addSeals = syscall(
   [fd, oneOf({ F_ADD_SEALS }), flags(F_SEAL)],
   nothing,
 );
+/** By which a file can be as large as no number of JavaScript is. */
+export const ftruncate = syscall('ftruncate', { x64: 77, arm64: 46 }, [fd, size], nothing);
 export const closeRange = syscall('close_range', 436, [long, long, flags({ CLOSE_RANGE_CLOEXEC })], nothing);
 
 /** open_tree(2) of what an fd refers to, with attributes: an ID map takes the place of the one that is there (6.15). */

@@ -1,6 +1,7 @@
 // fuse-host by itself, over its socket: what it starts and how, what it refuses, and what it tells of helpers that end.
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -12,11 +13,13 @@ import { FuseHostService, Helper_State as State } from '../../src/rpc/generated/
 import { squashfs } from '../kernel/mount/helpers.ts';
 import {
   eventually,
+  mountCommand,
   mountPlace,
   type TemporaryDirectory,
   unmountCommand,
   writeFiles,
 } from '../support/fixtures.ts';
+import { descendants, linkOf } from '../support/leaks.ts';
 import { needFile, needPermission, needRoot, needTool } from '../support/need.ts';
 import { scaled } from '../support/time-scale.ts';
 import { run } from './command.ts';
@@ -26,12 +29,12 @@ import { isAlive } from './serve.ts';
 
 const TIMEOUT_MS = scaled(60_000);
 
-/** One helper of each way to be one, the last two as scripts. */
+/** One helper of each way to be one, those that Debian does not have as scripts. */
 const POLICY = (directory: string) => `
 version: 1
 rules:
   - class: persistent
-    types: [fuse.bindfs, fuse.squashfuse, fuse.daemon, fuse.greedy, fuse.failing]
+    types: [fuse.bindfs, fuse.squashfuse, fuse.daemon, fuse.greedy, fuse.failing, fuse.slow, fuse.sealing, fuse.extending]
     roots: [{ path: ${directory}, access: read-write }]
     helpers:
       bindfs: {}
@@ -39,7 +42,12 @@ rules:
       daemon: { program: ${directory}/programs/daemon }
       greedy: { program: ${directory}/programs/greedy }
       failing: { program: ${directory}/programs/failing }
+      slow: { program: ${directory}/programs/slow }
+      sealing: { program: ${directory}/programs/sealing, user: '61001:61001' }
+      extending: { program: ${directory}/programs/extending, user: '61001:61001' }
 `;
+
+const perl = (before: string) => `#!/usr/bin/perl\n${before}; exec "squashfuse", "-f", @ARGV;\n`;
 
 const PROGRAMS = {
   // Another program that becomes the helper, and a daemon.
@@ -48,6 +56,13 @@ const PROGRAMS = {
   greedy:
     '#!/bin/sh\nbindfs -f "$@" &\nwhile [ "$1" = -o ]; do shift 2; done\nuntil [ -e "$1/greed" ]; do sleep 0.05; done; exec tail /dev/zero\n',
   failing: '#!/bin/sh\necho cannot find the server >&2; exit 3\n',
+  // For ever, while a file beside it says so.
+  slow: '#!/bin/sh\nif [ -e "$0.waits" ]; then exec sleep 1000; fi; exec bindfs -f "$@"\n',
+  // Do what they can to their output: F_ADD_SEALS with F_SEAL_SHRINK, and a size that no number of JavaScript is.
+  sealing: perl(
+    'fcntl(STDOUT, 1033, 2) or print STDERR "cannot seal\\n"; print STDERR "x" x 100000, "\\nsealed\\n"',
+  ),
+  extending: perl('truncate(STDOUT, 2**62) or print STDERR "cannot extend\\n"'),
 };
 
 async function rejected<E extends Error>(
@@ -187,6 +202,51 @@ describe('fuse-host', () => {
     expect(await host.client.list()).to.deep.equal([]);
   });
 
+  it('goes on serving where helpers do what they can to their output', async function () {
+    needTool(this, 'perl', 'the helpers are written in it');
+    const [image, plain] = [squashfs(place), await start('plain', 'bindfs')];
+    await start('sealing', 'sealing', image);
+    await start('extending', 'extending', image);
+    await eventually('both outputs are cut off', () => outputsOf(host.child).every((size) => size === 0n));
+    expect(outputsOf(host.child)).to.have.length(3);
+    expect(await host.client.output(place.at('kubelet/sealing'))).to.match(/x; sealed$/);
+    for (const name of ['sealing', 'extending'])
+      expect(readFileSync(place.at('kubelet', name, 'file'), 'utf8')).to.equal('squashed');
+    expect(readFileSync(place.at('kubelet/plain/file'), 'utf8')).to.equal('plain');
+    expect((await host.client.list())[0]).to.deep.equal(plain);
+    for (const name of ['sealing', 'extending']) unmountCommand(place.at('kubelet', name));
+    for (const name of ['sealing', 'extending'])
+      await host.client.stop(place.at('kubelet', name), { timeoutMs: TIMEOUT_MS });
+    await unmounted('plain');
+  });
+
+  it('takes away what a helper has mounted, and nothing that the driver has put below it', async function () {
+    const mayNot = host.said.find((line) => line.includes('no control group'));
+    needPermission(this, mayNot === undefined, `a start that is killed leaves its helper: ${mayNot}`);
+    const target = place.at('kubelet/placed');
+    const layers = [place.at('empty'), place.at('empty-too')];
+    for (const directory of [target, ...layers]) mkdirSync(directory);
+    mountCommand('-t', 'overlay', '-o', `lowerdir=${layers.join(':')}`, 'placeholder', target);
+    await using undo = new AsyncDisposableStack();
+    undo.defer(() => unmountCommand('--recursive', target));
+    const types = () => mountsAt(target).map(({ type }) => type);
+    const again = () => host.client.start({ ...spec('placed', 'slow'), createTarget: false }, TIMEOUT_MS);
+    writeFiles(place.path, { 'programs/slow.waits': '' });
+    const lost = rejected(again(), MountError);
+    await eventually('its helper is at it', () => processesOf(host.child, 'sleep 1000').length === 1);
+    for (const pid of processesOf(host.child, 'start-process')) process.kill(pid, 'SIGKILL');
+    expect(await lost).to.include({ reason: 'engine-lost', rolledBack: true });
+    expect(types()).to.deep.equal(['overlay']);
+    await eventually('its helper has ended', () => processesOf(host.child, 'sleep 1000').length === 0);
+    rmSync(place.at('programs/slow.waits'));
+    await again();
+    expect(types()).to.deep.equal(['overlay', 'fuse']);
+    expect(readFileSync(join(target, 'file'), 'utf8')).to.equal('plain');
+    await host.client.stop(target, { timeoutMs: TIMEOUT_MS, unmount: true });
+    expect(types()).to.deep.equal(['overlay']);
+    expect(await host.client.list()).to.deep.equal([]);
+  });
+
   it('mounts nothing that the policy of its own refuses, wherever else', async () => {
     const outside = await rejected(start('refused', 'bindfs', '/etc'), PolicyError);
     expect(outside.message).to.contain('/etc');
@@ -261,6 +321,16 @@ describe('fuse-host', () => {
     expect(other.said.some((line) => line.includes('a helper is left'))).to.equal(false);
   });
 });
+
+/** The sizes of the files that the output of helpers goes to. */
+function outputsOf({ pid }: ChildProcess): bigint[] {
+  const files = readdirSync(`/proc/${pid}/fd`).map((number) => `/proc/${pid}/fd/${number}`);
+  const outputs = files.filter((file) => linkOf(file)?.startsWith('/memfd:output'));
+  return outputs.map((file) => statSync(file, { bigint: true }).size);
+}
+
+const processesOf = ({ pid }: ChildProcess, word: string): number[] =>
+  descendants(pid ?? 0).flatMap((one) => (one.command.includes(word) ? [one.pid] : []));
 
 /** Accepts, and says nothing. */
 async function muteServer(path: string): Promise<Disposable> {

@@ -211,6 +211,19 @@ describe('a pod with a user namespace, by NRI', () => {
     expect(told(await pod.run({ script: OWNERS }))).to.equal(BOTH.join('\n'));
   });
 
+  it('has its placeholder put back where it was lost, below the volume', async () => {
+    await using stack = new AsyncDisposableStack();
+    const pod = stack.use(await node.pod(runtime, OWN, overlay(dataSet(), { idmap: 'pod' })));
+    unmountCommand(pod.target);
+    expect(mountsAt(pod.target)).to.deep.equal([]);
+    expect(await pod.sandbox()).to.equal(undefined);
+    expect(mountsAt(pod.target).map(({ type }) => type)).to.deep.equal(['overlay', 'overlay']);
+    expect(told(await pod.run({ script: OWNERS }))).to.equal(BOTH.join('\n'));
+    unmountCommand(pod.target);
+    expect(theMountAt(pod.target)).to.include({ type: 'overlay' });
+    expect(readdirSync(pod.target)).to.deep.equal([]);
+  });
+
   it('has it for init, sidecar and ephemeral containers and after restarts, beside other mounts', async () => {
     await using stack = new AsyncDisposableStack();
     const at = dataSet();

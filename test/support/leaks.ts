@@ -166,7 +166,7 @@ function lines(path: string): string[] {
   }
 }
 
-function linkOf(path: string): string | undefined {
+export function linkOf(path: string): string | undefined {
   try {
     return readlinkSync(path);
   } catch {

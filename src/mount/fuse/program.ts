@@ -138,7 +138,7 @@ export function start(program: Program): Running {
   return {
     exit,
     wait,
-    said: () => tailOf(output),
+    said: () => lastWords(written(tailOf(output, OUTPUT_BYTES))),
     kill() {
       try {
         process.kill(-pid, 'SIGKILL');
@@ -212,13 +212,20 @@ function appended(path: string): Fd {
   return new Fd(openSync(path, constants.O_RDWR | constants.O_APPEND));
 }
 
-function tailOf(file: Fd): string {
-  const buffer = Buffer.alloc(OUTPUT_BYTES);
-  const { size } = fstatSync(file.number);
+/** So many bytes, of a file that may be as large as whoever writes to it has made it. */
+export function tailOf(file: Fd, bytes: number): Buffer {
+  const buffer = Buffer.alloc(bytes);
+  const { size } = fstatSync(file.number, { bigint: true });
+  const before = size - BigInt(bytes);
   // By position: the file's own is shared with the program, which writes on from there.
-  const length = readSync(file.number, buffer, 0, buffer.length, Math.max(0, size - buffer.length));
-  const end = buffer.subarray(0, length).indexOf(0);
-  return lastWords(buffer.subarray(0, end === -1 ? length : end));
+  const length = readSync(file.number, buffer, 0, bytes, before > 0n ? before : 0n);
+  return buffer.subarray(0, length);
+}
+
+/** Up to what has not been written yet. */
+function written(output: Buffer): Buffer {
+  const end = output.indexOf(0);
+  return output.subarray(0, end === -1 ? output.length : end);
 }
 
 /** The end of an output, on one line. */

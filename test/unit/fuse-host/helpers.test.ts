@@ -1,16 +1,27 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
-import { type Helpers, runHelpers } from '../../../src/fuse-host/helpers.ts';
+import type { HelperGroups } from '../../../src/fuse-host/cgroup.ts';
+import { type HelperSpec, type Helpers, runHelpers } from '../../../src/fuse-host/helpers.ts';
+import { MountError } from '../../../src/mount/errors.ts';
 import { createLogger } from '../../../src/observe/logger.ts';
+import { openDescriptors } from '../../support/leaks.ts';
+
+const NO_GROUPS: HelperGroups = { are: 'not', because: 'none is needed here' };
+
+const helpersWith = (groups: HelperGroups): Helpers =>
+  runHelpers({
+    groups,
+    log: createLogger({ level: 'error', format: 'json' }),
+    shownAt: async () => undefined,
+    unmount: async () => {
+      throw new Error('there is nothing to unmount');
+    },
+  });
 
 describe('whoever waits for deaths', () => {
   let helpers: Helpers;
   beforeEach(() => {
-    helpers = runHelpers({
-      groups: { are: 'not', because: 'no helper is started' },
-      log: createLogger({ level: 'error', format: 'json' }),
-      unmount: async () => undefined,
-    });
+    helpers = helpersWith(NO_GROUPS);
   });
   afterEach(() => helpers[Symbol.asyncDispose]());
 
@@ -27,5 +38,51 @@ describe('whoever waits for deaths', () => {
     caller.abort();
     expect(await gone).to.deep.equal([]);
     expect(await helpers.deaths(0, 1, new AbortController().signal)).to.deep.equal([]);
+  });
+});
+
+describe('a helper that cannot be started', () => {
+  const SPEC: HelperSpec = {
+    ...{ target: '/nowhere', volumeId: 'volume', name: 'helper', uid: 0 },
+    job: (output) => ({
+      ...{ request: { mounts: [], target: { path: '/nowhere' }, programs: { output } } },
+      ...{ place: { path: '/nowhere' }, kernel: {} },
+    }),
+  };
+
+  async function failureOf(helpers: Helpers): Promise<MountError> {
+    const error = await helpers.start(SPEC, 60_000).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).to.be.instanceOf(MountError);
+    expect(helpers.list()).to.deep.equal([]);
+    return error as MountError;
+  }
+
+  it('for want of a control group: leaves no descriptor open', async () => {
+    await using helpers = helpersWith({
+      are: 'there',
+      of: () => {
+        throw Object.assign(new Error('no more cgroups'), { code: 'ENOSPC' });
+      },
+      removeEmpty: () => undefined,
+    });
+    const before = openDescriptors(process.pid);
+    expect(await failureOf(helpers)).to.include({ reason: 'node-exhausted', rolledBack: true });
+    expect(openDescriptors(process.pid)).to.deep.equal(before);
+  });
+
+  it('for want of its process: says that nothing was done', async () => {
+    await using helpers = helpersWith(NO_GROUPS);
+    const { execPath } = process;
+    process.execPath = '/nowhere/node';
+    try {
+      const error = await failureOf(helpers);
+      expect(error).to.include({ reason: 'engine-lost', rolledBack: true });
+      expect(error.message).to.contain('could not be begun: spawn /nowhere/node ENOENT');
+    } finally {
+      process.execPath = execPath;
+    }
   });
 });
