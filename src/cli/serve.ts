@@ -1,12 +1,12 @@
 // `serve`: the plugin, by its signals:
 //
 //   SIGTERM, SIGINT   finish what has begun, and end
-//   SIGUSR2           log at level debug, or as configured again
+//   SIGUSR2           log at level debug, or as configured again (log-level.ts)
 import { once } from 'node:events';
-import { type Config, readConfig } from '../config.ts';
+import { readConfig } from '../config.ts';
 import { processEngine } from '../mount/engine/processes.ts';
-import type { RootLogger } from '../observe/logger.ts';
 import { keepHeapSmall } from '../sys/small-heap.ts';
+import { switchLevelBySignal } from './log-level.ts';
 
 /** Kernel work in parallel: mounts are short, and a node has few cores to spare for them. */
 const ENGINE_PROCESSES = 2;
@@ -19,17 +19,9 @@ export async function serveCommand(flags: Readonly<Record<string, string | undef
   const { createLogger } = await import('../observe/logger.ts');
   const { startServer } = await import('../server.ts');
   const log = createLogger({ level: config.logLevel, format: config.logFormat });
-  process.on('SIGUSR2', () => switchLevel(log, config));
+  switchLevelBySignal(log, config.logLevel);
   const stopped = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')]);
   await using _server = await startServer(config, { log, engine });
   const [signal] = await stopped;
   log.info('shutting down', { signal: String(signal) });
-}
-
-/** A signal and not a page of the metrics' port, which whoever may read metrics reaches. */
-function switchLevel(log: RootLogger, { logLevel }: Pick<Config, 'logLevel'>): void {
-  const level = log.level === logLevel ? 'debug' : logLevel;
-  log.level = level;
-  // At the level that is always written.
-  log.error('SIGUSR2: the log level is another one now', { logLevel: level });
 }
