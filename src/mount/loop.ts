@@ -17,8 +17,8 @@ import { describeLoop, type FoundLoop, findLoops, inspectLoop } from './loop/dev
 import { type ImageIdentity, type ImageLook, identityOf, lookAt, openImage, reopen } from './loop/image.ts';
 import { lockImage } from './loop/lock.ts';
 import { SECTOR_BYTES } from './loop/nodes.ts';
-import { isShown } from './loop/release.ts';
 import { type Attachment, type Decision, decide } from './loop/reuse.ts';
+import { isShown } from './loop/uses.ts';
 
 export interface LoopOptions extends Partial<Attachment> {
   /** With `autoclear: false`, attached with it all the same: the caller ends that when somebody knows of the device. */

@@ -25,11 +25,10 @@ import {
   borrowedDevice,
   fileOf,
   hasStayingLoops,
-  isShown,
   loopOf,
   loopsNamed,
-  timesShown,
 } from '../loop/release.ts';
+import { isShown, timesShown } from '../loop/uses.ts';
 import { attachLocked } from '../loop.ts';
 import { plan } from '../plan.ts';
 import { isRefused, type SourceRequest, type Sources, sourcesOf } from '../source.ts';
@@ -127,6 +126,8 @@ export function leave(number: number): Leaving | undefined {
   const device = inspectLoop(number, look);
   if (device === undefined || device.autoclear || timesShown(number) > 1) return undefined;
   lockImageOf(device, lock);
+  // Whoever had the lock until now may have shown it at another target.
+  if (timesShown(number) > 1) return undefined;
   loopSetAutoclear(device.fd, true);
   // In reverse: whoever has the lock next would find the device while it is open still, and that it does not stay.
   const owned = new DisposableStack();

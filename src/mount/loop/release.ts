@@ -9,12 +9,13 @@ import { basename } from 'node:path';
 import { pause } from '../../sys/pause.ts';
 import { MountError } from '../errors.ts';
 import { lookupAt, type Shown } from '../lookup.ts';
-import { type MountInfo, parseMountinfo, readMountinfo } from '../mountinfo.ts';
+import { type MountInfo, parseMountinfo } from '../mountinfo.ts';
 import { ANYWHERE, isRefused, type Sources } from '../source.ts';
 import type { Target } from '../target.ts';
 import { inspectLoop } from './devices.ts';
 import { type ImageIdentity, identityOf, isSameImage, openImage } from './image.ts';
-import { boundLoops, isBound, loopNumbers, loopPath } from './nodes.ts';
+import { boundLoops, isBound, loopPath } from './nodes.ts';
+import { filesystemOn, isShown } from './uses.ts';
 
 /** A device that an unmount should set free. */
 export interface Borrowed extends ImageIdentity {
@@ -120,25 +121,6 @@ function isKept(device: Borrowed): boolean {
   return now !== undefined && isSameImage(now, device) && !isShown(device.number);
 }
 
-/** Whether a mount of this namespace is a filesystem on the device, or shows its node at another place. */
-export const isShown = (number: number): boolean => timesShown(number) > 0;
-
-export function timesShown(number: number): number {
-  return readMountinfo().filter(usesOf(number)).length;
-}
-
-/** A bind mount of the node has no trace of the device but its name in /dev: `/loop3`, or `/loop3//deleted`. */
-const NODE_TYPES: ReadonlySet<string> = new Set(['devtmpfs', 'tmpfs']);
-
-/** Whether a mount has to do with this device. */
-function usesOf(number: number): (mount: MountInfo) => boolean {
-  const numbers = loopNumbers(number).join(':');
-  return ({ device, source, type, root }) => {
-    if (device === numbers || source === loopPath(number)) return true;
-    return NODE_TYPES.has(type) && basename(root.replace(/\/\/deleted$/, '')) === `loop${number}`;
-  };
-}
-
 function borrowed(name: string): Borrowed | undefined {
   const [, digits] = /^loop(\d+)$/.exec(name) ?? [];
   if (digits === undefined) return undefined;
@@ -170,15 +152,15 @@ function kept(device: Borrowed): MountError {
   });
 }
 
-/** A process in whose mount namespace the device is mounted. */
+/** A process in whose mount namespace the device is mounted. Its node there keeps nothing: a bind does not open it. */
 function findKeeper(device: Borrowed): string | undefined {
   const seen = new Set([linkOf('/proc/self/ns/mnt')]);
-  const uses = usesOf(device.number);
+  const isOn = filesystemOn(device.number);
   for (const pid of entries('/proc').filter((name) => /^\d+$/.test(name))) {
     const namespace = linkOf(`/proc/${pid}/ns/mnt`);
     if (namespace === undefined || seen.has(namespace)) continue;
     seen.add(namespace);
-    const mount = mountsOf(pid).find(uses);
+    const mount = mountsOf(pid).find(isOn);
     if (mount) return `the mount namespace of process ${pid}, where it is mounted at ${mount.target}`;
   }
   return undefined;

@@ -1,5 +1,5 @@
 // Images as block devices at a target file.
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   closeSync,
   fsyncSync,
@@ -11,23 +11,31 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
+import { processEngine } from '../../../src/mount/engine/processes.ts';
 import { localEngine } from '../../../src/mount/engine.ts';
+import { openImage } from '../../../src/mount/loop/image.ts';
+import { lockImage } from '../../../src/mount/loop/lock.ts';
 import { attachLoop, detachLoop, loopDevicesOf } from '../../../src/mount/loop.ts';
 import {
+  eventually,
   mountCommand,
   mountPlace,
   type TemporaryDirectory,
   temporaryDirectory,
+  unmountCommand,
   writeFiles,
 } from '../../support/fixtures.ts';
 import { expectNoLoops, makeTinyImage, sparseFile } from '../../support/images.ts';
+import { descendants, openDescriptors } from '../../support/leaks.ts';
 import { needEveryCall, needRoot, needTool } from '../../support/need.ts';
 import { injecting } from '../../support/strace.ts';
 import { codeOf, describeWithoutLayers, failureOf, mountAt, mountsIn } from './engines.ts';
 
 const MIB = 2 ** 20;
+const attachFixture = fileURLToPath(new URL('./attach-device.fixture.ts', import.meta.url));
 
 /** What the kernel calls the file of a device; empty for one that has none. */
 function backingFileOf(device: string): string {
@@ -152,17 +160,35 @@ describeWithoutLayers('an image as a device', (bench) => {
   it('is let go also by who attached it in a mount namespace that is gone', async () => {
     using place = mountPlace();
     mountCommand('--make-shared', place.path);
-    const fixture = fileURLToPath(new URL('./attach-device.fixture.ts', import.meta.url));
     for (const remaining of [{ imageShown: true }, { image: place.at('image') }]) {
       const target = place.at('target');
       imageIn(place);
-      const there = ['--mount', '--propagation', 'unchanged', process.execPath, fixture, 'modern'];
+      const there = ['--mount', '--propagation', 'unchanged', process.execPath, attachFixture, 'modern'];
       expect(spawnSync('unshare', [...there, place.at('image'), target]).status).to.equal(0);
       expect(loopDevicesOf(place.at('image'))).to.have.length(1);
       const request = { target: { path: target }, all: true, ...remaining };
       expect(await bench.engine.unmount(request)).to.equal(1);
       expectNoLoops(place.at('image'));
     }
+  });
+
+  it('is let go also where a tmpfs has directories and nodes that are called like its own', async () => {
+    using place = mountPlace();
+    const [image, target, memory] = [imageIn(place), place.at('target'), place.at('memory')];
+    writeFiles(place.path, { 'memory/': '', 'directory/': '', node: '' });
+    mountCommand('-t', 'tmpfs', 'memory', memory);
+    for (const remaining of [{ imageShown: true }, { image }]) {
+      const { device } = await attach(image, target);
+      const name = basename(device);
+      writeFiles(memory, { [`${name}/`]: '', 'nodes/': '' });
+      execFileSync('cp', ['-a', device, place.at('memory/nodes')]);
+      mountCommand('--bind', place.at('memory', name), place.at('directory'));
+      mountCommand('--bind', place.at('memory/nodes', name), place.at('node'));
+      expect(await bench.engine.unmount({ target: { path: target }, all: true, ...remaining })).to.equal(1);
+      expectNoLoops(image);
+      unmountCommand(place.at('directory'), place.at('node'));
+    }
+    unmountCommand(memory);
   });
 
   it('has the device that an attach left when it was killed', async () => {
@@ -267,6 +293,78 @@ describeWithoutLayers('an image as a device', (bench) => {
   });
 });
 
+describe('the device of an image', () => {
+  before(function () {
+    needRoot(this, 'loop devices take CAP_SYS_ADMIN');
+  });
+
+  it('stays when it is shown at another target while the unmount of its last one waits', async () => {
+    using place = mountPlace();
+    await using engine = processEngine({ processes: 1 });
+    const [image, first, second] = [place.at('image'), place.at('first'), place.at('second')];
+    sparseFile(image, MIB);
+    writeFiles(place.path, { second: '' });
+    const { device } = await engine.attachDevice({
+      image,
+      target: { path: first },
+      readOnly: false,
+      create: true,
+    });
+    using opened = openImage(image);
+    const lock = lockImage(opened, image);
+    const unmounted = engine.unmount({ target: { path: first }, imageShown: true });
+    try {
+      // It has seen no other target by then.
+      await eventually('it opens the image to lock it', () =>
+        descendants(process.pid).some(({ pid }) =>
+          openDescriptors(pid).some((line) => line.endsWith(` ${image}`)),
+        ),
+      );
+      mountCommand('--bind', device, second);
+    } finally {
+      lock[Symbol.dispose]();
+    }
+    expect(await unmounted).to.equal(1);
+    expect(loopDevicesOf(image)).to.deep.equal([device]);
+    write(second, 0, 'still there');
+    expect(readFileSync(image).toString('latin1', 0, 11)).to.equal('still there');
+    await engine.unmount({ target: { path: second }, image });
+    expectNoLoops(image);
+  });
+
+  it('is known where /dev is a tmpfs, by those who have it and by others', async function () {
+    needTool(this, 'unshare', 'a mount namespace with a /dev of its own');
+    await using engine = localEngine();
+    using place = mountPlace();
+    mountCommand('--make-shared', place.path);
+    const [image, own, other, third] = [
+      place.at('image'),
+      place.at('own'),
+      place.at('other'),
+      place.at('third'),
+    ];
+    sparseFile(image, MIB);
+    const node = [process.execPath, attachFixture, 'modern', image].join(' ');
+    const inOwnDev = (...commands: string[]) => {
+      const dev = [
+        'mount --make-rprivate /dev',
+        'mount -t tmpfs dev /dev',
+        'mknod /dev/null c 1 3',
+        'mknod /dev/loop-control c 10 237',
+      ];
+      const script = [...dev, ...commands].join(' && ');
+      execFileSync('unshare', ['--mount', '--propagation', 'unchanged', 'sh', '-c', script]);
+    };
+    inOwnDev(`${node} ${own}`, `${node} ${other}`, `${node} ${own} unmount`);
+    expect(loopDevicesOf(image), 'it was shown by the same /dev').to.have.length(1);
+    inOwnDev(`${node} ${third}`);
+    expect(await engine.unmount({ target: { path: other }, image })).to.equal(1);
+    expect(loopDevicesOf(image), 'it is shown by a /dev that is gone').to.have.length(1);
+    expect(await engine.unmount({ target: { path: third }, image })).to.equal(1);
+    expectNoLoops(image);
+  });
+});
+
 describe('a process that shows an image as a device and is killed', () => {
   before(function () {
     needRoot(this, 'loop devices take CAP_SYS_ADMIN');
@@ -274,7 +372,6 @@ describe('a process that shows an image as a device and is killed', () => {
     needEveryCall(this, 'not every call to kill it at');
   });
 
-  const fixture = fileURLToPath(new URL('./attach-device.fixture.ts', import.meta.url));
   const calls: readonly (readonly [api: 'modern' | 'classic', call: string])[] = [
     ...['flock', 'open_tree', 'mount_setattr', 'move_mount'].map((call) => ['modern', call] as const),
     ...['flock', 'mount'].map((call) => ['classic', call] as const),
@@ -288,7 +385,14 @@ describe('a process that shows an image as a device and is killed', () => {
         const [image, target] = [place.at('image'), place.at('target')];
         sparseFile(image, MIB);
         const strace = injecting(call, `signal=SIGKILL:when=${nth}`);
-        const { status } = spawnSync('strace', [...strace, process.execPath, fixture, api, image, target]);
+        const { status } = spawnSync('strace', [
+          ...strace,
+          process.execPath,
+          attachFixture,
+          api,
+          image,
+          target,
+        ]);
         const left = loopDevicesOf(image);
         expect(left).to.have.length.lessThan(2);
         if (mountsIn(target) === 0) expect(left, 'a device that nothing shows').to.deep.equal([]);
@@ -314,7 +418,7 @@ describe('a process that shows an image as a device and is killed', () => {
         sparseFile(image, MIB);
         await engine.attachDevice({ image, target: { path: target }, readOnly: false, create: true });
         const strace = injecting(call, `signal=SIGKILL:when=${nth}`);
-        const args = [...strace, process.execPath, fixture, 'modern', image, target, 'unmount'];
+        const args = [...strace, process.execPath, attachFixture, 'modern', image, target, 'unmount'];
         const { status } = spawnSync('strace', args);
         if (mountsIn(target) === 0) expectNoLoops(image);
         await engine.unmount({ target: { path: target }, all: true, imageShown: true, remove: 'file' });

@@ -12,6 +12,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { processEngine } from '../../../src/mount/engine/processes.ts';
@@ -21,10 +22,12 @@ import { loopDevicesOf } from '../../../src/mount/loop.ts';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { type MountInfo, readMountinfo } from '../../../src/mount/mountinfo.ts';
 import {
+  mountCommand,
   mountPlace,
   ownerOf,
   type TemporaryDirectory,
   temporaryDirectory,
+  unmountCommand,
   writeFiles,
 } from '../../support/fixtures.ts';
 import {
@@ -328,12 +331,18 @@ describe('a filesystem image', () => {
 
   it('that a mount namespace keeps is not let go: the unmount says so, and says it again', async function () {
     using place = mountPlace();
+    writeFiles(place.path, { 'memory/': '', 'bound/': '' });
+    mountCommand('-t', 'tmpfs', 'memory', place.at('memory'));
     const source = image(this, 'btrfs');
     for (const [type, path] of [
       ['ext4', image(this, 'ext4')],
       ['btrfs', source],
     ] as const) {
       await mount(imageAt(path, type, 'loop'), place.at('m'));
+      // Is not the device, whatever it is called.
+      const name = basename(loopDevicesOf(path)[0] ?? '');
+      mkdirSync(place.at('memory', name), { recursive: true });
+      mountCommand('--bind', place.at('memory', name), place.at('bound'));
       const keeper = spawn('unshare', ['--mount', '--propagation', 'private', 'sleep', '600'], {
         stdio: 'ignore',
       });
@@ -353,7 +362,9 @@ describe('a filesystem image', () => {
       }
       expect(await engine.unmount({ target: { path: place.at('m') }, image: path })).to.equal(0);
       expectNoLoops(path);
+      unmountCommand(place.at('bound'));
     }
+    unmountCommand(place.at('memory'));
   });
 
   it('that is mounted twice is let go with the second', async function () {
