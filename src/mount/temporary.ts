@@ -11,13 +11,14 @@ import { randomBytes } from 'node:crypto';
 import { fstatSync, lstatSync, mkdirSync, openSync, readdirSync, realpathSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { LOCK, O } from '../sys/constants.ts';
+import { AT_FDCWD, LOCK, O } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
 import { flock } from '../sys/syscalls.ts';
 import type { Engine } from './engine.ts';
 import { MountError, toMountError } from './errors.ts';
 import type { Mount } from './mount.ts';
+import { openOwnFile } from './own-file.ts';
 import { removeVolatile } from './transforms.ts';
 
 export interface TempLocation {
@@ -126,14 +127,12 @@ function claim(location: string, prefix: string): Place {
 function claimAbandoned(lockPath: string): Place | undefined {
   using undo = new DisposableStack();
   try {
-    const lock = undo.use(new Fd(openSync(lockPath, O.O_RDWR | O.O_NOFOLLOW | O.O_CLOEXEC | O.O_NONBLOCK)));
-    const { uid } = fstatSync(lock.number);
-    // In a directory that all may write to, anybody can make a file of this name.
-    if (uid !== process.geteuid?.() || !takeLock(lock, lockPath)) return undefined;
+    const lock = undo.use(openOwnFile(AT_FDCWD, lockPath, O.O_RDWR));
+    if (lock === undefined || !takeLock(lock, lockPath)) return undefined;
     undo.move();
     return { path: lockPath.slice(0, -LOCK_SUFFIX.length), lock };
   } catch (error) {
-    if (hasErrno(error, 'ENOENT', 'ELOOP', 'EISDIR', 'EACCES', 'ENXIO')) return undefined;
+    if (hasErrno(error, 'ENOENT', 'EACCES')) return undefined;
     throw error;
   }
 }

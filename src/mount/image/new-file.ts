@@ -7,11 +7,12 @@
 // The lock is on the open file and its copies, which programs that fill it are given: it lasts as long as any of them.
 import { randomBytes } from 'node:crypto';
 import { fsyncSync, readdirSync } from 'node:fs';
-import { LOCK, O, RENAME_NOREPLACE, S_IF, STATX, STATX_MASK } from '../../sys/constants.ts';
+import { LOCK, O, RENAME_NOREPLACE, STATX, STATX_MASK } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { flock, linkat, openat, renameat2, statx, unlinkat } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
+import { openOwnFile } from '../own-file.ts';
 
 /** Disposed of before it has been published, it is removed. */
 export interface NewFile extends Disposable {
@@ -105,13 +106,10 @@ export function removeAbandoned(directory: Fd, name: string): void {
 
 function removeIfAbandoned(directory: Fd, entry: string): void {
   try {
-    using file = openat(directory, entry, O.O_RDWR | O.O_NOFOLLOW | O.O_NONBLOCK);
-    const { mode, uid } = statx(file, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
-    // In a directory that others may write to, anybody can make something of this name.
-    if ((mode & S_IF.S_IFMT) !== S_IF.S_IFREG || uid !== process.geteuid?.()) return;
-    if (takeLock(file, directory, entry)) unlinkat(directory, entry, 0);
+    using file = openOwnFile(directory, entry, O.O_RDWR);
+    if (file !== undefined && takeLock(file, directory, entry)) unlinkat(directory, entry, 0);
   } catch (error) {
-    if (!hasErrno(error, 'ENOENT', 'ELOOP', 'EISDIR', 'EACCES', 'ENXIO', 'ETXTBSY')) throw error;
+    if (!hasErrno(error, 'ENOENT', 'EACCES', 'ETXTBSY')) throw error;
   }
 }
 

@@ -146,9 +146,13 @@ describe('making an image', () => {
     const others = ['.image.0123456789ab.new.gz', '.image2.0123456789ab.new', '.image.new', 'image.new'];
     writeFiles(place.path, { [dead]: '', [living]: '' });
     writeFiles(place.path, Object.fromEntries(others.map((name) => [name, ''])));
-    mkdirSync(place.at('.image.00000000000a.new'));
-    symlinkSync('image.new', place.at('.image.00000000000b.new'));
-    const stay = [living, ...others, '.image.00000000000a.new', '.image.00000000000b.new'];
+    const no = (digit: string) => `.image.00000000000${digit}.new`;
+    mkdirSync(place.at(no('a')));
+    symlinkSync('image.new', place.at(no('b')));
+    // Of a device that is not there: opening it fails.
+    execFileSync('mknod', [place.at(no('c')), 'c', '10', '5']);
+    execFileSync('mkfifo', [place.at(no('d'))]);
+    const stay = [living, ...others, ...['a', 'b', 'c', 'd'].map(no)];
     const number = openSync(place.at(living), 'r+');
     try {
       const held = new Fd(number);

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -216,13 +216,16 @@ describe('temporary mounts', () => {
     mkdirSync(place.at('temporary-mount-6-f.lock'));
     symlinkSync('elsewhere', place.at('temporary-mount-2-b'));
     symlinkSync('elsewhere/precious', place.at('temporary-mount-5-e.lock'));
+    // Of a device that is not there: opening it fails.
+    execFileSync('mknod', [place.at('temporary-mount-7-g.lock'), 'c', '10', '5']);
+    execFileSync('mkfifo', [place.at('temporary-mount-8-h.lock')]);
     const { removed, left } = await cleanTempMounts(engine, { location: place.path });
     expect(removed).to.deep.equal([]);
     expect(left.map((one) => path.basename(one.path))).to.have.members([
       'temporary-mount-2-b',
       'temporary-mount-4-d',
     ]);
-    expect(readdirSync(place.path)).to.have.length(11);
+    expect(readdirSync(place.path)).to.have.length(13);
     expect(readFileSync(place.at('elsewhere/precious'), 'utf8')).to.equal('x');
     expect(readFileSync(place.at('temporary-mount-4-d/precious'), 'utf8')).to.equal('not empty');
   });
