@@ -12,12 +12,12 @@ import { hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { MountError } from '../errors.ts';
 import { findFilesystemType } from '../filesystem-type.ts';
-import { beginPrograms, type ProgramOptions, type Programs } from '../fuse/programs.ts';
+import { beginPrograms, type ProgramOptions } from '../fuse/programs.ts';
 import { findLoops } from '../loop/devices.ts';
-import { identityOf, kindOf, openImage, reopen } from '../loop/image.ts';
+import { identityOf, isSameImage, kindOf, openImage, reopen } from '../loop/image.ts';
 import { lockImage } from '../loop/lock.ts';
 import { type SourceRequest, sourcesOf } from '../source.ts';
-import { failureText, IMAGE_PATH, runTool, type Tool } from './tool.ts';
+import { failureText, IMAGE_PATH, runTool, type Tool, type ToolRun } from './tool.ts';
 
 export interface CheckImageRequest extends SourceRequest {
   /** An image file or a block device. */
@@ -60,7 +60,10 @@ export function checkImage(request: CheckImageRequest): CheckImageResult {
   using lock = lockImage(image, path);
   const because = usedBy(image);
   if (because !== undefined) return { is: 'skipped', because };
-  return check(lock, path, { checker, programs: within });
+  // Or another one is locked in its place (lock.ts).
+  const isLocked = isSameImage(identityOf(lock), identityOf(image));
+  const files = isLocked ? { image: lock } : { image, lock };
+  return check(checker, { ...files, path, programs: within });
 }
 
 /** Who has the image. A checker that works beside a mounted filesystem destroys it. */
@@ -82,12 +85,9 @@ function isHeld(device: Fd): boolean {
   }
 }
 
-function check(
-  image: Fd,
-  path: string,
-  { checker, programs }: { readonly checker: Tool; readonly programs: Programs },
-): CheckImageResult {
-  const ran = runTool(checker, ['-p', IMAGE_PATH], { image, path, programs });
+function check(checker: Tool, run: ToolRun): CheckImageResult {
+  const { path } = run;
+  const ran = runTool(checker, ['-p', IMAGE_PATH], run);
   const text = failureText(checker, ran);
   const status = 'status' in ran.exit ? ran.exit.status : undefined;
   if (status === 0) return { is: 'clean' };

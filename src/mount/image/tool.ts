@@ -28,14 +28,22 @@ export interface Ran {
   readonly said: string;
 }
 
+export interface ToolRun {
+  readonly image: Fd;
+  /** For messages. */
+  readonly path: string;
+  readonly programs: Programs;
+  /** Where another file is locked in the place of the image: the program keeps that. */
+  readonly lock?: Fd | undefined;
+}
+
 /**
- * @param path of the image, for messages
  * @throws MountError (program-missing, timeout)
  */
 export function runTool(
   { program, from }: Tool,
   args: readonly string[],
-  { image, path, programs }: { readonly image: Fd; readonly path: string; readonly programs: Programs },
+  { image, path, programs, lock }: ToolRun,
 ): Ran {
   const { directories, deadline } = programs;
   const fail = (reason: MountReason, why: string) =>
@@ -47,7 +55,12 @@ export function runTool(
       `${program} is not installed (looked in ${directories.join(', ')}); it comes with ${from}`,
     );
   }
-  const running = { argv: [found, ...args], directories, files: [image], firstFile: IMAGE_FD };
+  const running = {
+    argv: [found, ...args],
+    directories,
+    files: lock ? [image, lock] : [image],
+    firstFile: IMAGE_FD,
+  };
   const { outcome, said } = run(running, deadline);
   if (outcome === 'deadline') {
     throw fail('timeout', `${program} did not end in time and was killed${words(said)}`);

@@ -1,6 +1,7 @@
 // Images that are checked before they are mounted for writing.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { processEngine } from '../../../src/mount/engine/processes.ts';
 import { type Engine, localEngine } from '../../../src/mount/engine.ts';
@@ -13,6 +14,7 @@ import {
 } from '../../support/fixtures.ts';
 import { copyImage, garbageFile, type ImageType, makeImage } from '../../support/images.ts';
 import { needRoot, needTool } from '../../support/need.ts';
+import { injecting } from '../../support/strace.ts';
 import { failureOf } from './engines.ts';
 import { allGone, processesWith, scripts } from './helpers.ts';
 
@@ -179,6 +181,41 @@ for (const [name, make] of Object.entries(ENGINES)) {
     });
   });
 }
+
+describe('checking an image on a filesystem without locks', () => {
+  before(function () {
+    needRoot(this, 'the node of the loop driver is locked in its place');
+    needTool(this, 'strace', 'it makes system calls fail');
+  });
+
+  /** @param directories of the checker */
+  function check(path: string, ...directories: readonly string[]): unknown {
+    const fixture = fileURLToPath(new URL('./check-image.fixture.ts', import.meta.url));
+    // As NFS does, of a file that is open for reading.
+    const inject = injecting('flock', 'error=EBADF:when=1');
+    const args = [...inject, process.execPath, fixture, path, ...directories];
+    const { stdout, stderr } = spawnSync('strace', args, { encoding: 'utf8' });
+    if (stdout === '') throw new Error(stderr);
+    return JSON.parse(stdout);
+  }
+
+  it('finds a good one clean', function () {
+    using place = temporaryDirectory();
+    writeFiles(place.path, { 'content/file': 'of the image' });
+    const path = makeImage(this, 'ext4', place.at('image'), place.at('content'));
+    expect(check(path)).to.deep.equal({ is: 'clean' });
+  });
+
+  it('leaves the checker both the image and what is locked in its place', () => {
+    using place = temporaryDirectory();
+    const path = garbageFile(place.at('image'));
+    const { directories = [] } = scripts(place, {
+      e2fsck: 'readlink /proc/self/fd/200 /proc/self/fd/201; exit 1',
+    });
+    const said = `${path}; /dev/loop-control`;
+    expect(check(path, ...directories)).to.deep.equal({ is: 'repaired', said });
+  });
+});
 
 function debugfs(path: string, ...commands: string[]): void {
   for (const command of commands) {
