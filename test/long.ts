@@ -10,7 +10,7 @@
 //   fuzz     FUZZ_CASES=1000000 FUZZ_TIMES=20 FUZZ_SEED
 //   soak     SOAK_SECONDS=600 SOAK_SEED
 //   crash    CRASH_ROUNDS=500 CRASH_SEED, CRASH_TEST=all (any other value: one point of each call)
-//   faults   FAULTS=all FAULTS_SEED, FAULTS_KINDS=every (any other value: one for each way to make a volume)
+//   faults   FAULTS=all FAULTS_SEED, FAULTS_KINDS=every (any other value: one for each way to make a volume), FAULTS_API
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';

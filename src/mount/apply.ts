@@ -66,7 +66,10 @@ export function apply(
       done.push(current);
     }
   } catch (error) {
-    throw explain(error, current, undo(done, workplace));
+    const rolledBack = undo(done, workplace);
+    // What the step itself had done by then could not be taken back.
+    if (error instanceof SuppressedError) throw explain(error.suppressed, current, false);
+    throw explain(error, current, rolledBack);
   } finally {
     letGo([...slots.values()].reverse().map(({ owner }) => owner));
   }

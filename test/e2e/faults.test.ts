@@ -11,12 +11,13 @@
 //   FAULTS         of each kind: so many, or all (npm run test:faults)     (default: 16, the same in every run)
 //   FAULTS_SEED    draws others
 //   FAULTS_KINDS   every: of each kind of volume                           (default: one for each way to make one)
+//   FAULTS_API     classic: of mounts by mount(2)                          (default: the plugin's)
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { type Errno, errnosOf } from '../support/faults/plausible.ts';
-import { needRoot, needTool } from '../support/need.ts';
+import { needPermission, needRoot, needTool } from '../support/need.ts';
 import { tell } from '../support/report.ts';
 import { wordsOf } from '../support/words.ts';
 import { type Fault, type FaultSwitch, faultSwitch, type Site } from './fault-switch.ts';
@@ -36,6 +37,7 @@ import {
 
 const ALL = process.env.FAULTS === 'all';
 const EVERY_KIND = ALL || process.env.FAULTS_KINDS === 'every';
+const API = process.env.FAULTS_API;
 const SEED = Number(process.env.FAULTS_SEED ?? (process.env.FAULTS ? Math.floor(Math.random() * 1e6) : 1));
 /** Of each kind. */
 const FEW = Number(process.env.FAULTS) || 16;
@@ -78,7 +80,7 @@ describe('a system call that fails', function () {
   before(async function () {
     needRoot(this, 'the plugin mounts');
     console.log(ALL ? 'every fault' : `faults drawn with FAULTS_SEED=${SEED}`);
-    faults = faultSwitch();
+    faults = faultSwitch(API === undefined ? [] : ['--mount-api', API]);
     node = await startNode({ start: faults.start });
   });
   after(async () => {
@@ -89,6 +91,12 @@ describe('a system call that fails', function () {
   for (const specimen of specimens(EVERY_KIND ? 'every' : 'ways')) {
     it(`${specimen.title}: the call says so, the node is as before, and the next one is served`, async function () {
       if (specimen.needs) needTool(this, specimen.needs, `volumes of kind ${specimen.title}`);
+      const isMountedImage = /^image (of|that)/.test(specimen.title);
+      needPermission(
+        this,
+        API !== 'classic' || !isMountedImage,
+        'by mount(2) an image takes the option loop, which a volume may not have',
+      );
       const found = faultsAt(await sitesOf(specimen));
       const chosen = ALL ? found : draw(found, FEW);
       const failures: string[] = [];

@@ -4,9 +4,9 @@
 // against it, and undo takes away what it refers to and nothing else.
 import { existsSync } from 'node:fs';
 import { renderFlags } from '../../sys/bind.ts';
-import { MS, OPEN_TREE, ST } from '../../sys/constants.ts';
+import { MS, OPEN_TREE, ST, UMOUNT } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
-import { fstatfs, mount, openTree } from '../../sys/syscalls.ts';
+import { fstatfs, mount, openTree, umount2 } from '../../sys/syscalls.ts';
 import { onePage } from '../plan/classic-flags.ts';
 import { filesystemSource } from '../source-device.ts';
 import { onThread } from '../thread/thread.ts';
@@ -64,10 +64,14 @@ export const classicSteps: Rows<ClassicSteps> = {
             ? at.sources.reach(given)
             : filesystemSource(type, given, at.sources);
       using target = at.target.open();
+      using undo = new DisposableStack();
       const place = `/proc/self/fd/${target.number}`;
       if (cwd === undefined) mount(source, place, type || null, flags, data || null);
       else onThread('cwd', 'mountAt', { cwd: at.get(cwd).number, source, target: place, type, flags, data });
+      // A call that needs no descriptor: the next one may fail for want of one.
+      undo.defer(() => umount2(at.target.pathByParent, UMOUNT.UMOUNT_NOFOLLOW | UMOUNT.MNT_DETACH));
       at.put(as, at.target.open());
+      undo.move();
     },
     undo: ({ as }, at) => {
       assertShown(as, at);
