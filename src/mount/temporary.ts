@@ -8,17 +8,17 @@
 // below it has been unmounted. When that fails both stay, and cleanTempMounts() takes them away once their owner has
 // let go of the lock.
 import { randomBytes } from 'node:crypto';
-import { fstatSync, lstatSync, mkdirSync, openSync, readdirSync, realpathSync, unlinkSync } from 'node:fs';
+import { mkdirSync, openSync, readdirSync, realpathSync, unlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { AT_FDCWD, LOCK, O } from '../sys/constants.ts';
+import { AT_FDCWD, O } from '../sys/constants.ts';
 import { hasErrno } from '../sys/errors.ts';
 import { Fd } from '../sys/fd.ts';
-import { flock } from '../sys/syscalls.ts';
 import type { Engine } from './engine.ts';
 import { MountError, toMountError } from './errors.ts';
 import type { Mount } from './mount.ts';
 import { openOwnFile } from './own-file.ts';
+import { takeLock } from './take-lock.ts';
 import { removeVolatile } from './transforms.ts';
 
 export interface TempLocation {
@@ -113,7 +113,7 @@ function claim(location: string, prefix: string): Place {
     const name = path.join(location, `${prefix}${process.pid}-${randomBytes(6).toString('hex')}`);
     const flags = O.O_RDWR | O.O_CREAT | O.O_EXCL | O.O_NOFOLLOW | O.O_CLOEXEC;
     const lock = new Fd(openSync(lockOf(name), flags, 0o600));
-    if (takeLock(lock, lockOf(name))) return { path: name, lock };
+    if (takeLock(lock, AT_FDCWD, lockOf(name))) return { path: name, lock };
     lock[Symbol.dispose]();
   }
   throw new MountError({
@@ -128,23 +128,11 @@ function claimAbandoned(lockPath: string): Place | undefined {
   using undo = new DisposableStack();
   try {
     const lock = undo.use(openOwnFile(AT_FDCWD, lockPath, O.O_RDWR));
-    if (lock === undefined || !takeLock(lock, lockPath)) return undefined;
+    if (lock === undefined || !takeLock(lock, AT_FDCWD, lockPath)) return undefined;
     undo.move();
     return { path: lockPath.slice(0, -LOCK_SUFFIX.length), lock };
   } catch (error) {
     if (hasErrno(error, 'ENOENT', 'EACCES')) return undefined;
-    throw error;
-  }
-}
-
-/** True when it is ours, and still the file of this name. */
-function takeLock(lock: Fd, lockPath: string): boolean {
-  try {
-    flock(lock, LOCK.LOCK_EX | LOCK.LOCK_NB);
-    const [held, named] = [fstatSync(lock.number), lstatSync(lockPath)];
-    return held.dev === named.dev && held.ino === named.ino;
-  } catch (error) {
-    if (hasErrno(error, 'EAGAIN', 'EWOULDBLOCK', 'ENOENT')) return false;
     throw error;
   }
 }

@@ -23,7 +23,7 @@ const parent = process.ppid;
 prctl(PR.PR_SET_PDEATHSIG, SIGKILL);
 if (process.ppid !== parent) process.exit(1);
 
-// One that was killed may have been the last.
+// What one left on the host that was killed.
 removeAbandonedLayers(tmpdir());
 
 process.on('disconnect', () => process.exit(0));

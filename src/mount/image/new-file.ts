@@ -7,12 +7,13 @@
 // The lock is on the open file and its copies, which programs that fill it are given: it lasts as long as any of them.
 import { randomBytes } from 'node:crypto';
 import { fsyncSync, readdirSync } from 'node:fs';
-import { LOCK, O, RENAME_NOREPLACE, STATX, STATX_MASK } from '../../sys/constants.ts';
+import { O, RENAME_NOREPLACE } from '../../sys/constants.ts';
 import { hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
-import { flock, linkat, openat, renameat2, statx, unlinkat } from '../../sys/syscalls.ts';
+import { linkat, openat, renameat2, unlinkat } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
 import { openOwnFile } from '../own-file.ts';
+import { takeLock } from '../take-lock.ts';
 
 /** Disposed of before it has been published, it is removed. */
 export interface NewFile extends Disposable {
@@ -110,19 +111,6 @@ function removeIfAbandoned(directory: Fd, entry: string): void {
     if (file !== undefined && takeLock(file, directory, entry)) unlinkat(directory, entry, 0);
   } catch (error) {
     if (!hasErrno(error, 'ENOENT', 'EACCES', 'ETXTBSY')) throw error;
-  }
-}
-
-/** True when it is ours, and still the file of this name. */
-function takeLock(file: Fd, directory: Fd, name: string): boolean {
-  try {
-    flock(file, LOCK.LOCK_EX | LOCK.LOCK_NB);
-    const held = statx(file, '', STATX.AT_EMPTY_PATH, STATX_MASK.STATX_BASIC_STATS);
-    const named = statx(directory, name, STATX.AT_SYMLINK_NOFOLLOW, STATX_MASK.STATX_BASIC_STATS);
-    return held.inode === named.inode && held.deviceMinor === named.deviceMinor;
-  } catch (error) {
-    if (hasErrno(error, 'EAGAIN', 'EWOULDBLOCK', 'ENOENT')) return false;
-    throw error;
   }
 }
 
