@@ -3,20 +3,29 @@ import { expect } from 'chai';
 import type { HelperGroups } from '../../../src/fuse-host/cgroup.ts';
 import { type HelperSpec, type Helpers, runHelpers } from '../../../src/fuse-host/helpers.ts';
 import { MountError } from '../../../src/mount/errors.ts';
+import type { MountInfo } from '../../../src/mount/mountinfo.ts';
 import { createLogger } from '../../../src/observe/logger.ts';
 import { openDescriptors } from '../../support/leaks.ts';
 
 const NO_GROUPS: HelperGroups = { are: 'not', because: 'none is needed here' };
 
-const helpersWith = (groups: HelperGroups): Helpers =>
-  runHelpers({
+/** Others mount and unmount at its targets all the time. */
+function helpersWith(groups: HelperGroups): Helpers {
+  let count = 0;
+  return runHelpers({
     groups,
     log: createLogger({ level: 'error', format: 'json' }),
-    shownAt: async () => undefined,
+    shownAt: async (target) => ({ ...FUSE, target, device: `0:${++count}` }),
     unmount: async () => {
-      throw new Error('there is nothing to unmount');
+      throw new Error('that is not ours to unmount');
     },
   });
+}
+
+const FUSE: MountInfo = {
+  ...{ id: 1, parentId: 1, device: '', root: '/', target: '', type: 'fuse', source: 'source' },
+  ...{ options: [], propagation: [], superblockOptions: [] },
+};
 
 describe('whoever waits for deaths', () => {
   let helpers: Helpers;
