@@ -13,7 +13,7 @@ import { once } from 'node:events';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Engine, engineOver } from '../engine.ts';
-import { MountError, type MountErrorInit, shortageOf } from '../errors.ts';
+import { MountError, type MountErrorInit, messageOf, shortageOf } from '../errors.ts';
 import type { KernelOptions } from '../kernel.ts';
 import type { OperationName, Requests, Results } from '../operations.ts';
 
@@ -81,11 +81,13 @@ export function processEngine({
     clearTimeout(lookAgain);
     while (queue.length > 0 && room()) {
       const pending = queue.shift() as Pending;
-      const child = idle.pop() ?? start();
+      const child = idle.pop() ?? startFor(pending);
+      if (child === undefined) continue;
       pending.begun = performance.now();
       working.set(child, pending);
       hold(child);
-      child.send(pending.job, (error) => {
+      // Of one that could not be forked there is no such function: its error says why.
+      child.send?.(pending.job, (error) => {
         if (error)
           settle(child, failed('engine-lost', pending.job, `cannot be sent: ${error.message}`, true));
       });
@@ -99,6 +101,16 @@ export function processEngine({
     if (at !== -1) idle.splice(at, 1);
   }
 
+  /** Some failures of a fork are thrown, others are events of the child. */
+  function startFor({ job, settle }: Pending): ChildProcess | undefined {
+    try {
+      return start();
+    } catch (error) {
+      settle(notBegun(job, error));
+      return undefined;
+    }
+  }
+
   function start(): ChildProcess {
     const child = forkChild(kernel);
     // A fork that failed has no exit.
@@ -108,10 +120,7 @@ export function processEngine({
         forgetIdle(child);
         return;
       }
-      const shortage = shortageOf(error);
-      const because = shortage === undefined ? error.message : `${error.message}: ${shortage}`;
-      const reason = shortage === undefined ? 'engine-lost' : 'node-exhausted';
-      settle(child, failed(reason, job, `could not be begun: ${because}`, true));
+      settle(child, notBegun(job, error));
     });
     child.on('message', (message) => {
       const { userNamespaces, ...outcome } = message as Answer;
@@ -215,6 +224,13 @@ function failed(
   rolledBack: boolean,
 ): Outcome {
   return { error: { reason, message: `${operation} ${what}`, rolledBack } };
+}
+
+function notBegun(job: Job, error: unknown): Outcome {
+  const shortage = shortageOf(error);
+  const because = shortage === undefined ? messageOf(error) : `${messageOf(error)}: ${shortage}`;
+  const reason = shortage === undefined ? 'engine-lost' : 'node-exhausted';
+  return failed(reason, job, `could not be begun: ${because}`, true);
 }
 
 function forkChild(kernel: KernelOptions): ChildProcess {

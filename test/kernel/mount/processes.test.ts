@@ -1,7 +1,7 @@
 // What only the engine in child processes can do: go on when a filesystem hangs or a child dies.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { processEngine } from '../../../src/mount/engine/processes.ts';
@@ -49,6 +49,29 @@ describe('processEngine()', () => {
     expect([first === undefined, others.length]).to.deep.equal([false, 0]);
     await engine.lookup(LOOKUP);
     expect(children()).to.deep.equal([first]);
+  });
+
+  it('says what the node is short of where a process cannot be started, to those who wait too, and goes on', async function () {
+    needTool(this, 'prlimit', 'limits the open files');
+    await using engine = processEngine({ processes: 2, most: 2 });
+    const files: number[] = [];
+    const highest = Math.max(...readdirSync('/proc/self/fd').map(Number));
+    const [, limit] = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8')) ?? [];
+    const limitTo = (count: string) =>
+      execFileSync('prlimit', [`--pid=${process.pid}`, `--nofile=${count}:`]);
+    limitTo(String(highest + 50));
+    try {
+      for (;;) files.push(openSync('/dev/null', 'r'));
+    } catch {
+      // No more.
+    }
+    const properties = { reason: 'node-exhausted', rolledBack: true } as const;
+    const failures = Array.from({ length: 4 }, () => failureOf(engine.lookup(LOOKUP), properties));
+    await Promise.all(failures).finally(() => {
+      for (const file of files) closeSync(file);
+      limitTo(limit ?? '');
+    });
+    expect(await engine.lookup(LOOKUP)).to.include({ is: 'mount-point' });
   });
 
   it('ends a process that was started ahead and that nobody has asked', async () => {
