@@ -1,7 +1,7 @@
 // How full a mount is. Asks its filesystem, and hangs with its server.
 //
 //   filesystem      fstatfs(2); a count without a bound (erofs has 2^64 inodes) is as many as are used
-//   block device    its size: what of it is used only its user knows
+//   block device    its size alone: what of it is used only its user knows, and one that is told to be full sets off alerts
 import { readFileSync } from 'node:fs';
 import { S_IF, STATX, STATX_MASK } from '../sys/constants.ts';
 import type { Fd } from '../sys/fd.ts';
@@ -24,7 +24,7 @@ export interface Usage {
 export function usageOf(at: Fd): Usage {
   if (kindOf(at) === S_IF.S_IFBLK) {
     const size = sizeOf(at);
-    return { bytes: { total: size, used: size, available: 0 }, inodes: undefined };
+    return { bytes: { total: size, used: 0, available: 0 }, inodes: undefined };
   }
   const fs = fstatfs(at);
   return {

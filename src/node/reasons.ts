@@ -32,6 +32,7 @@ export type RequestReason =
   | 'target-in-use'
   | 'not-staged'
   | 'volume-not-found'
+  | 'record-lost'
   | 'pod-unknown'
   | 'pod-user-namespace'
   | 'nri-unavailable'
@@ -104,6 +105,14 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
     retryable: false,
     meaning: 'No volume of this id is mounted at this path.',
     remedy: 'None: the volume has been unpublished.',
+  },
+  'record-lost': {
+    code: 'UNAVAILABLE',
+    retryable: true,
+    meaning:
+      'The volume is mounted, but its record is lost, and with it what the volume is and how large it may become.',
+    remedy:
+      'Restart kubelet on the node: it stages and publishes again what its pods have, which records it.',
   },
   'state-not-writable': {
     code: 'UNAVAILABLE',

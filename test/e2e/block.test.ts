@@ -1,18 +1,23 @@
 // Images as block devices (volumeMode: Block): a loop device at the target file, which the last pod's end lets go.
 
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import {
   closeSync,
   existsSync,
   lstatSync,
+  mkdirSync,
   openSync,
   readFileSync,
   readSync,
   statSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { VolumeUsage_Unit as Unit } from '../../src/rpc/generated/csi.ts';
+import { mountCommand, unmountCommand } from '../support/fixtures.ts';
 import { sparseFile } from '../support/images.ts';
 import { needRoot } from '../support/need.ts';
 import { theMountAt } from './kernel.ts';
@@ -95,8 +100,45 @@ describe('an image as a block device', () => {
     await ready(volume);
     const { response } = await volume.stats(volume.target);
     expect(response?.usage).to.have.length(1);
-    expect(response?.usage[0]).to.include({ unit: Unit.BYTES, total: BigInt(SIZE) });
+    // What is used of it nobody knows here: one that is told to be full sets off alerts.
+    expect(response?.usage[0]).to.include({
+      ...{ unit: Unit.BYTES, total: BigInt(SIZE) },
+      ...{ used: 0n, available: 0n },
+    });
   });
+
+  it('stats and expand where kubelet binds the device for itself, and asks', async () => {
+    await using volume = blockVolume();
+    await using other = blockVolume();
+    await ready(volume);
+    await ready(other);
+    using bound = deviceOf(volume.target);
+    const { message, code, response } = await volume.stats(bound.path);
+    expect(code, message).to.equal('OK');
+    expect(response?.usage[0]).to.include({ total: BigInt(SIZE), used: 0n });
+    const requiredBytes = BigInt(2 * SIZE);
+    expect(await volume.expand(bound.path, { requiredBytes })).to.include({ code: 'OK' });
+    expect((await volume.stats(bound.path)).response?.usage[0]?.total).to.equal(requiredBytes);
+    using unrelated = deviceOf(other.target);
+    for (const call of [
+      () => volume.stats(unrelated.path),
+      () => volume.expand(unrelated.path, { requiredBytes }),
+      () => volume.stats(`${bound.path}-of-nobody`),
+    ]) {
+      expect(await call()).to.include({ code: 'NOT_FOUND' });
+    }
+    expect(statSync(other.image).size).to.equal(SIZE);
+  });
+
+  /** As kubelet's MapBlockVolume() does, which names it by volume and pod. */
+  function deviceOf(target: string): Disposable & { readonly path: string } {
+    const directory = join(node.kubeletDir, `plugins/kubernetes.io/csi/volumeDevices/pv-of-${++count}/dev`);
+    const path = join(directory, randomUUID());
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(path, '');
+    mountCommand('--bind', target, path);
+    return { path, [Symbol.dispose]: () => unmountCommand(path) };
+  }
 
   it('expand: device and image are larger at once', async () => {
     await using volume = blockVolume();

@@ -1,10 +1,23 @@
 // What becomes of volumes of every kind when the plugin is gone for a while: the node is rebooted, the plugin's records
 // are lost, or written by another version. All are published, the plugin is killed, the change is made, and the next one
 // starts in a new mount namespace.
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
-import { eventually, writeFiles } from '../support/fixtures.ts';
+import { eventually, mountCommand, unmountCommand, writeFiles } from '../support/fixtures.ts';
+import { sparseFile } from '../support/images.ts';
 import { needRoot, needTool } from '../support/need.ts';
 import { type CrashSwitch, crashSwitch } from './crash-switch.ts';
 import { mountsAt, theMountAt } from './kernel.ts';
@@ -20,10 +33,22 @@ import {
   type Specimen,
   specimenNamed,
 } from './specimens.ts';
-import { rebooted, type World, withEarlierRecords, withLaterRecords, withoutRecords } from './worlds.ts';
+import { type Volume, volumeOn } from './volume.ts';
+import {
+  rebooted,
+  type World,
+  withEarlierRecords,
+  withForeignVolumes,
+  withLaterRecords,
+  withoutRecords,
+} from './worlds.ts';
 
 const EPHEMERAL = kindNamed('overlay, ephemeral');
 const LIMITED = kindNamed('overlay, ephemeral, of limited size, idmapped');
+
+/** xfs is made no smaller. */
+const SMALL = 300n * 2n ** 20n;
+const LARGER = 2n * SMALL;
 
 interface Published {
   readonly specimen: Specimen;
@@ -81,6 +106,30 @@ describe('what the plugin finds when it starts', () => {
     await expectNothingLeft(node);
   }
 
+  async function expectStats(all: readonly Published[]): Promise<void> {
+    for (const { specimen, living } of all)
+      await expectOk(living.volume.stats(living.volume.target), `stats of ${specimen.title}`);
+  }
+
+  type XfsImage = Volume & { readonly image: string };
+
+  async function xfsImage(test: Mocha.Context): Promise<XfsImage> {
+    needTool(test, 'mkfs.xfs', 'the one filesystem that grows without a capability');
+    mkdirSync(node.at('data'), { recursive: true });
+    const image = node.at('data', `image-${randomUUID()}`);
+    const context = { type: 'image', source: image, fsType: 'xfs', mkfs: 'true', size: String(SMALL) };
+    const volume = volumeOn(node, { context });
+    for (const call of ['stage', 'publish'] as const) await expectOk(volume[call](), call);
+    return Object.assign(volume, { image });
+  }
+
+  async function expectGrown(volume: XfsImage): Promise<void> {
+    const before = totalOf(volume.target);
+    await expectOk(volume.expand(volume.target, { requiredBytes: LARGER }), 'expand');
+    expect(statSync(volume.image).size).to.equal(Number(LARGER));
+    expect(totalOf(volume.target)).to.be.greaterThan(1.5 * before);
+  }
+
   async function restart(...meanwhile: World[]): Promise<void> {
     await node.kill();
     for (const world of meanwhile) world(node, crash);
@@ -128,9 +177,44 @@ describe('what the plugin finds when it starts', () => {
     it('stage and publish leave running pods what they have', async () => {
       const all = await publishAll();
       await restart(withoutRecords);
+      await expectStats(all);
       await repeatAll(all);
       for (const { living } of all) living.expectKept();
       await removeAll(all);
+    });
+
+    it('stats go by what is mounted at a place of volumes, and nowhere else', async () => {
+      await using volume = volumeOfKind(node, kindNamed('tmpfs'));
+      await using other = volumeOfKind(node, kindNamed('tmpfs'));
+      for (const call of ['stage', 'publish'] as const) await expectOk(volume[call](), call);
+      await restart(withoutRecords);
+      for (const call of ['stage', 'publish'] as const) await expectOk(other[call](), call);
+      const elsewhere = join(node.kubeletDir, 'pods', 'elsewhere');
+      mkdirSync(elsewhere, { recursive: true });
+      mountCommand('--bind', volume.target, elsewhere);
+      await expectOk(volume.stats(volume.target), 'stats');
+      for (const place of [elsewhere, other.target, volume.targetOf('nobody'), `${volume.target}/../mount`])
+        expect(await volume.stats(place), place).to.include({ code: 'NOT_FOUND' });
+      unmountCommand(elsewhere);
+      rmSync(elsewhere, { recursive: true });
+    });
+
+    it('a volume with a size of its own grows when it is recorded again', async function () {
+      await using volume = await xfsImage(this);
+      await restart(withoutRecords);
+      const refused = await volume.expand(volume.target, { requiredBytes: LARGER });
+      expect(refused.code, 'kubelet must come back').to.equal('UNAVAILABLE');
+      expect(refused.message).to.match(/record of volume .* is lost.*; restart kubelet/);
+      expect(statSync(volume.image).size).to.equal(Number(SMALL));
+      for (const call of ['stage', 'publish'] as const) await expectOk(volume[call](), call);
+      await expectGrown(volume);
+    });
+
+    it('one without has what the node has, still', async () => {
+      await using volume = volumeOfKind(node, kindNamed('bind'));
+      for (const call of ['stage', 'publish'] as const) await expectOk(volume[call](), call);
+      await restart(withoutRecords);
+      await expectOk(volume.expand(volume.target, { requiredBytes: LARGER }), 'expand');
     });
   });
 
@@ -188,9 +272,40 @@ describe('what the plugin finds when it starts', () => {
     it('running pods keep what they have, and every call works', async () => {
       const all = await publishAll();
       await restart(withEarlierRecords);
+      await expectStats(all);
       await repeatAll(all);
       for (const { living } of all) living.expectKept();
       await removeAll(all);
+    });
+
+    for (const [title, world] of [
+      ['them', withEarlierRecords],
+      ['those of a later one that say it in other words', withForeignVolumes],
+    ] as const) {
+      it(`an image grows by ${title}, which do not say what it is`, async function () {
+        await using volume = await xfsImage(this);
+        await restart(world);
+        await expectGrown(volume);
+      });
+    }
+
+    it('the disk of the node that a bind shows does not grow', async function () {
+      const image = node.at(`disk-${randomUUID()}`);
+      const disk = node.at('mounted-disk');
+      needTool(this, 'mkfs.xfs', 'a disk of the node');
+      sparseFile(image, Number(SMALL));
+      execFileSync('mkfs.xfs', ['-q', image]);
+      mkdirSync(disk);
+      mountCommand('-o', 'loop', image, disk);
+      try {
+        await using volume = volumeOn(node, { context: { source: disk } });
+        for (const call of ['stage', 'publish'] as const) await expectOk(volume[call](), call);
+        await restart(withEarlierRecords);
+        await expectOk(volume.expand(volume.target, { requiredBytes: LARGER }), 'expand');
+        expect(statSync(image).size).to.equal(Number(SMALL));
+      } finally {
+        unmountCommand(disk);
+      }
     });
   });
 
@@ -310,6 +425,11 @@ describe('what the plugin finds when it starts', () => {
     });
   });
 });
+
+const totalOf = (path: string): number => {
+  const { blocks, bsize } = statfsSync(path);
+  return blocks * bsize;
+};
 
 const isUp = (call: string): boolean => call === 'stage' || call === 'publish';
 

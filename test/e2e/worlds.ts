@@ -27,6 +27,10 @@ export const withLaterRecords: World = (node) =>
     ...{ schema: 99, state: 'dreaming', news: { of: 'tomorrow' }, fingerprint: 'of more than now' },
   }));
 
+/** Of a later version that says in other words what a volume is. */
+export const withForeignVolumes: World = (node) =>
+  changeRecords(node, (record) => ({ ...record, schema: 99, volume: { in: 'other words' } }));
+
 export const withEarlierRecords: World = (node) =>
   changeRecords(node, (record) => {
     // It had no volumes that wait for their pod.

@@ -7,12 +7,13 @@ import path from 'node:path';
 import { O, STATX, STATX_MASK } from '../../sys/constants.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { loopSetCapacity } from '../../sys/loop.ts';
+import { deviceNumber } from '../../sys/loop-structs.ts';
 import { statx } from '../../sys/syscalls.ts';
 import { MountError } from '../errors.ts';
 import { type FoundLoop, inspectLoop } from '../loop/devices.ts';
 import { identityOf, isSameImage, kindOf, openImage, reopen, sizeOf } from '../loop/image.ts';
 import { lockImage } from '../loop/lock.ts';
-import type { MountInfo } from '../mountinfo.ts';
+import { type MountInfo, readMountinfo } from '../mountinfo.ts';
 import { ANYWHERE, isRefused, type Sources } from '../source.ts';
 
 /** `major:minor`. */
@@ -99,12 +100,43 @@ function growLoop(number: number, growth: Growth): void {
 
 /** The file of the device, by device and inode. A name that the kernel shows is nobody's request. */
 function openBacking(loop: FoundLoop, { image, sources, shown }: Growth): Fd {
-  const name = image ?? read(`/sys/block/loop${loop.number}/loop/backing_file`) ?? '';
-  using found = new DisposableStack();
-  const file = found.use(openImage(name, image === undefined ? ANYWHERE : sources));
-  if (kindOf(file) !== 'file' || !isSameImage(identityOf(file), loop)) {
-    throw cannotGrow(shown, `${name} is not the file of ${loop.path}; name the image`);
+  const file = image === undefined ? openShown(loop) : openFileOf(loop, image, sources);
+  if (file !== undefined) return file;
+  const name = image ?? shownName(loop);
+  throw cannotGrow(shown, `${name} is not the file of ${loop.path}, or not there; name the image`);
+}
+
+/**
+ * By the name that the kernel shows. That begins at the mount by which the file was opened, where the mount namespace of that
+ * is no more: then it is looked for below what is mounted of the same filesystem here.
+ */
+function openShown(loop: FoundLoop): Fd | undefined {
+  const name = shownName(loop);
+  for (const place of ['/', ...mountsOf(loop)]) {
+    try {
+      const file = openFileOf(loop, path.join(place, name), ANYWHERE);
+      if (file !== undefined) return file;
+    } catch (error) {
+      if (!(error instanceof MountError)) throw error;
+    }
   }
+  return undefined;
+}
+
+const shownName = ({ number }: FoundLoop): string => read(`/sys/block/loop${number}/loop/backing_file`) ?? '';
+
+/** Of the filesystem that its file is on. */
+function mountsOf({ device }: FoundLoop): string[] {
+  return readMountinfo().flatMap((mount) => {
+    const [major = 0, minor = 0] = mount.device.split(':').map(Number);
+    return BigInt(deviceNumber(major, minor)) === device ? [mount.target] : [];
+  });
+}
+
+function openFileOf(loop: FoundLoop, name: string, sources: Sources): Fd | undefined {
+  using found = new DisposableStack();
+  const file = found.use(openImage(name, sources));
+  if (kindOf(file) !== 'file' || !isSameImage(identityOf(file), loop)) return undefined;
   found.move();
   return file;
 }

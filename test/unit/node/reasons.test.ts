@@ -31,6 +31,7 @@ const CODES: Readonly<Record<Reason, keyof typeof Code>> = {
   'helper-failed': 'FAILED_PRECONDITION',
   'not-staged': 'FAILED_PRECONDITION',
   'volume-not-found': 'NOT_FOUND',
+  'record-lost': 'UNAVAILABLE',
   'fuse-host-away': 'UNAVAILABLE',
   'fuse-host-version': 'FAILED_PRECONDITION',
   'pod-unknown': 'INVALID_ARGUMENT',
