@@ -143,7 +143,8 @@ async function namesIn(directory: string): Promise<string[]> {
 /** What a record of an earlier boot is worth in this one. */
 function inBoot(bootId: string, record: VolumeRecord): VolumeRecord {
   if (record.bootId === bootId) return record;
-  return { ...record, state: 'intended', mount: undefined, device: undefined, bootId };
+  // Kubelet, too, begins anew: it holds nothing for staged.
+  return { ...record, state: 'intended', mount: undefined, device: undefined, letGo: undefined, bootId };
 }
 
 /** Where it is now: in its place still, where nothing can be written. */

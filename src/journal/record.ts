@@ -32,7 +32,7 @@ const KEY = { kind: z.enum(['stage', 'publish']), volumeId: z.string(), path: z.
 const STATE = z.enum(['intended', 'waiting', 'done']);
 
 /** Kubernetes has secrets here too, which no file may hold; and they change between two calls for one volume. */
-const TOKENS = 'csi.storage.k8s.io/serviceAccount.tokens';
+export const TOKENS = 'csi.storage.k8s.io/serviceAccount.tokens';
 
 const CONTEXT = z
   .record(z.string(), z.string())
@@ -42,7 +42,10 @@ const CONTEXT = z
 const FIELDS = z.object({
   ...KEY,
   state: STATE,
-  /** Of the request's arguments, to tell a repeated call from a contradicting one; `+` and fsGroup follow it. */
+  /**
+   * Of the request's arguments, to tell a repeated call from a contradicting one; `+` and fsGroup follow it. Empty: not
+   * known, of what was found mounted.
+   */
   fingerprint: z.string(),
   /** The capability's access mode by name. */
   accessMode: z.string(),
@@ -60,7 +63,10 @@ const FIELDS = z.object({
     .object({ kind: z.string(), type: z.string(), sources: z.array(z.string()).readonly() })
     .readonly()
     .optional(),
-  /** Staged, but not mounted while no pod uses it. */
+  /**
+   * Kubelet holds it for staged, and does not stage it again, though it may not be mounted: with `done`, it is not, or is
+   * to be taken away (let-go.ts); with `intended`, a publish stages it anew. Publish mounts what is not there.
+   */
   letGo: z.boolean().optional(),
   /** Bytes that the policy lets it grow to. */
   growTo: z.number().nonnegative().optional(),
@@ -122,12 +128,22 @@ export type RecordFields = Omit<VolumeRecord, 'bootId' | 'schema'>;
 /** Written by a version that came after this one. */
 export const isLater = ({ schema }: Pick<VolumeRecord, 'schema'>): boolean => schema > SCHEMA;
 
+/** What it says, to be written again by this version, which cannot tell what a fingerprint of another schema is of. */
+export function fieldsOf({ schema, bootId: _, ...fields }: VolumeRecord): RecordFields {
+  return schema === SCHEMA ? fields : { ...fields, fingerprint: UNKNOWN };
+}
+
+/** The fingerprint of a request that is not known. */
+export const UNKNOWN = '';
+
 /**
- * Whether what is recorded was asked for by a request with this fingerprint. Of another schema that cannot be told: what
- * is there is taken for what is meant, as kubelet would take a refusal for "nothing is mounted".
+ * Whether what is recorded was asked for by a request with this fingerprint. Where that cannot be told (of another schema,
+ * found mounted), what is there is taken for what is meant, as kubelet would take a refusal for "nothing is mounted".
  */
 export const isOfRequest = (record: VolumeRecord, fingerprint: string): boolean =>
-  record.schema !== SCHEMA || isSameRequest(record.fingerprint, fingerprint);
+  record.schema !== SCHEMA ||
+  record.fingerprint === UNKNOWN ||
+  isSameRequest(record.fingerprint, fingerprint);
 
 /**
  * A request without fsGroup and one with it are the same of a running pod when the node has gone over from `--fsgroup

@@ -17,6 +17,7 @@ import { type NodeDependencies, placeOf, TO_THE_END } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
 import { ensureLayer, rootsWith } from './layer.ts';
 import { mountVolume } from './mount-volume.ts';
+import { identityOf } from './mounted.ts';
 import { isPlaceholder, mountPlaceholder } from './placeholder.ts';
 import { isReaderMode } from './request.ts';
 import { helpersOf } from './volume-request.ts';
@@ -107,6 +108,5 @@ async function lookAt(target: TargetSpec, { engine }: NodeDependencies): Promise
 /** The mount of the volume, if that is what is shown. */
 function volumeOf(shown: Lookup): VolumeRecord['mount'] {
   if (shown.is !== 'mount-point' || isPlaceholder(shown.mount)) return undefined;
-  const { type, device, root } = shown.mount;
-  return { type, device, root };
+  return identityOf(shown.mount);
 }

@@ -1,7 +1,8 @@
 // Mounting a volume itself, not a view of it: by the engine, or where FUSE helpers run below fuse-host, what they mount by
 // that. A volume of several mounts is then made one by one, in its order.
 import type { StartSpec } from '../fuse-host/client.ts';
-import { MountError } from '../mount/errors.ts';
+import { TOKENS } from '../journal/record.ts';
+import { MountError, messageOf, toMountError } from '../mount/errors.ts';
 import { isFuse } from '../mount/fuse/mounts.ts';
 import type { Lookup } from '../mount/lookup.ts';
 import type { MountRequest } from '../mount/operations.ts';
@@ -63,15 +64,27 @@ export async function mountVolume(
       }
     }
   } catch (error) {
-    const rolledBack = await engine.unmountRecursive({ target, force: true }, TO_THE_END).then(
-      () => true,
-      () => false,
+    const remains = await engine.unmountRecursive({ target, force: true }, TO_THE_END).then(
+      () => undefined,
+      (problem: unknown) => ({ problem }),
     );
     await fuseHost.stop(target.path, TO_THE_END).catch(() => undefined);
-    if (!(error instanceof MountError)) throw error;
-    throw new MountError({ ...error.toInit(), rolledBack }, { cause: error });
+    if (remains !== undefined) throw notTakenBack(error, remains.problem);
+    throw error instanceof MountError
+      ? new MountError({ ...error.toInit(), rolledBack: true }, { cause: error })
+      : error;
   }
   return undefined;
+}
+
+/** Whoever failed: what is there still is for the caller to know of. */
+function notTakenBack(error: unknown, problem: unknown): MountError {
+  const init =
+    error instanceof MountError
+      ? error.toInit()
+      : { reason: 'mount-failed' as const, message: messageOf(error) };
+  const message = `${init.message}; and what was mounted by then is not all taken back: ${messageOf(problem)}`;
+  return new MountError({ ...init, message, rolledBack: false }, { cause: error });
 }
 
 /**
@@ -102,9 +115,6 @@ export function hasHelper(volume: Volume): boolean {
   );
 }
 
-/** Renewed between two calls, and nobody's business. */
-const TOKENS = 'csi.storage.k8s.io/serviceAccount.tokens';
-
 function specOf({
   volumeId,
   volumeContext: { [TOKENS]: _, ...volumeContext },
@@ -125,17 +135,23 @@ async function expectSeen(
   place: TargetSpec,
   { engine, fuseHost }: Pick<NodeDependencies, 'engine' | 'fuseHost'>,
 ): Promise<void> {
-  const shown = await engine.lookup({ target: place }, TO_THE_END);
-  if (shown.is === 'mount-point' && isFuse(shown.mount)) return;
+  const problem = await engine.lookup({ target: place }, TO_THE_END).then(
+    (shown) => (shown.is === 'mount-point' && isFuse(shown.mount) ? undefined : unseen(place)),
+    (error: unknown) => toMountError(error, false),
+  );
+  if (problem === undefined) return;
   const rolledBack = await fuseHost?.stop(place.path, { ...TO_THE_END, unmount: true }).then(
     () => true,
     () => false,
   );
-  throw new MountError({
+  throw new MountError({ ...problem.toInit(), rolledBack: rolledBack === true }, { cause: problem });
+}
+
+const unseen = ({ path }: TargetSpec): MountError =>
+  new MountError({
     reason: 'wrong-mount',
     message:
-      `what fuse-host has mounted at ${place.path} is not seen by the driver: both need the kubelet directory as one ` +
+      `what fuse-host has mounted at ${path} is not seen by the driver: both need the kubelet directory as one ` +
       'shared mount (mountPropagation: Bidirectional)',
-    rolledBack: rolledBack === true,
+    rolledBack: false,
   });
-}

@@ -6,9 +6,9 @@ import { existsSync } from 'node:fs';
 import { isOfRequest, type RecordFields, type RecordKey, type VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { Lookup } from '../mount/lookup.ts';
-import { showsDisk } from '../mount/loop/nodes.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
 import type { CallContext } from '../rpc/context.ts';
+import { type Adoptable, adoptable } from './adopt.ts';
 import { layerPathOf, type NodeDependencies, placeOf, TO_THE_END, timeoutOf } from './dependencies.ts';
 import { mayBeFuse } from './fuse-health.ts';
 import { makeWay } from './make-way.ts';
@@ -16,7 +16,10 @@ import { NodeError } from './reasons.ts';
 
 export interface Wanted {
   readonly key: RecordKey;
-  /** What is remembered of it, from before the first side effect on. */
+  /**
+   * What is remembered of it, from before the first side effect on. With `letGo`, what cannot be made leaves that it is
+   * held for staged.
+   */
   readonly fields: Omit<RecordFields, keyof RecordKey | 'state' | 'mount'>;
   /** What the path may show already, its record lost. */
   readonly adopt?: Adoptable | undefined;
@@ -33,18 +36,14 @@ export interface Made {
   readonly shown?: Lookup | undefined;
 }
 
-export interface Adoptable {
-  /** Of a Mount, or `device`. */
-  readonly type: string;
-  readonly state: 'done' | 'waiting' | ((shown: MountInfo) => 'done' | 'waiting');
-}
-
 /** Makes it, or finds it there with the same arguments. Gives its record. */
 export async function ensurePlaced(
-  { key, fields, adopt, make }: Wanted,
+  wanted: Wanted,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<VolumeRecord | undefined> {
+  const { key, fields, make } = wanted;
+  const { letGo, ...done } = fields;
   const { journal } = deps;
   const other = await otherVolume(key, deps, context);
   if (other)
@@ -53,19 +52,14 @@ export async function ensurePlaced(
   if (placed) return placed;
   const record = journal.find(key);
   const before = record === undefined ? await lookAt(key, deps, context) : undefined;
-  const there = adoptable(before, adopt);
-  if (there !== undefined && adopt !== undefined) {
-    const state = typeof adopt.state === 'function' ? adopt.state(there) : adopt.state;
-    await journal.put({ ...key, ...fields, state, mount: identityOf(there) });
-    return journal.find(key);
-  }
+  const adopted = before && (await adopt(wanted, before, deps, context));
+  if (adopted) return adopted;
   // A helper may be there without its mount.
   const isFree = before?.is === 'not' && before.isFree && !mayBeFuse(fields);
   // What is there now is the rest of an interrupted call, or a view that can be made again.
   if (!isFree) await takeAway(key, { record, remove: 'nothing' }, deps, timeoutOf(context));
   await journal.put({ ...key, ...fields, state: 'intended' });
   await allOrNothing(
-    key,
     async (undo) => {
       if (!isFree && (fields.shape === 'mount' || fields.shape === 'tree')) {
         await makeWay({ path: key.path, pod: fields.pod }, deps, timeoutOf(context));
@@ -74,11 +68,41 @@ export async function ensurePlaced(
       // What cannot be written down is not left: the next call would take it for half done.
       undo.defer(() => takeBack(key, deps));
       const mount = fields.shape === 'nothing' ? undefined : await shownAt(key.path, shown, deps);
-      await journal.put({ ...key, ...fields, state, ...(mount && { mount }) });
+      await journal.put({ ...key, ...done, state, ...(mount && { mount }) });
     },
-    deps,
+    async () => {
+      if (letGo === true) await journal.put({ ...key, ...fields, state: 'done' });
+      // A layer that was there before has a pod's writings in it, and is known by its record.
+      else if (!hasLayer(key, deps)) await journal.remove(key);
+    },
   );
   return journal.find(key);
+}
+
+/** Its record; one is written of what is mounted there without, if that is the volume. */
+export async function findOrAdopt(
+  wanted: Pick<Wanted, 'key' | 'fields' | 'adopt'>,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<VolumeRecord | undefined> {
+  const { key } = wanted;
+  const record = deps.journal.find(key);
+  if (record !== undefined || (await otherVolume(key, deps, context))) return record;
+  return adopt(wanted, await lookAt(key, deps, context), deps, context);
+}
+
+async function adopt(
+  { key, fields: { letGo: _, ...fields }, adopt: wanted }: Pick<Wanted, 'key' | 'fields' | 'adopt'>,
+  shown: Lookup,
+  deps: NodeDependencies,
+  context: CallContext,
+): Promise<VolumeRecord | undefined> {
+  if (wanted === undefined) return undefined;
+  const mount = await adoptable(key, shown, wanted, deps, context);
+  if (mount === undefined) return undefined;
+  const state = typeof wanted.state === 'function' ? wanted.state(mount) : wanted.state;
+  await deps.journal.put({ ...key, ...fields, state, mount: identityOf(mount) });
+  return deps.journal.find(key);
 }
 
 /** What was just made, but for its layer, which is for whoever has made it. */
@@ -106,10 +130,10 @@ export async function findPlaced(
   );
 }
 
+/** @param forget writes down that all was taken back */
 async function allOrNothing(
-  key: RecordKey,
   make: (undo: AsyncDisposableStack) => Promise<void>,
-  deps: NodeDependencies,
+  forget: () => Promise<void>,
 ): Promise<void> {
   const undo = new AsyncDisposableStack();
   try {
@@ -120,8 +144,7 @@ async function allOrNothing(
       () => false,
     );
     if (isWhole && (!(error instanceof MountError) || error.rolledBack)) {
-      // A layer that was there before has a pod's writings in it, and is known by its record.
-      if (!hasLayer(key, deps)) await deps.journal.remove(key);
+      await forget();
       throw error;
     }
     // Kubelet must come back: it takes any other answer for "nothing is mounted".
@@ -134,35 +157,8 @@ async function allOrNothing(
   }
 }
 
-/**
- * A mount of this kind without a record: the state directory was lost under running pods, who have it or views of it.
- * It must not be made a second time beside them (two overlays on one upperdir corrupt it), and the path is nobody else's:
- * it names the volume, and that of a target the pod too.
- */
-function adoptable(shown: Lookup | undefined, wanted: Adoptable | undefined): MountInfo | undefined {
-  if (wanted === undefined || shown?.is !== 'mount-point') return undefined;
-  const is = looksLike(wanted.type, shown.mount.type);
-  return is && (wanted.type !== 'device' || showsDisk(shown.mount)) ? shown.mount : undefined;
-}
-
-export async function isAdoptable(
-  key: RecordKey,
-  wanted: Adoptable | undefined,
-  deps: NodeDependencies,
-  context: CallContext,
-): Promise<boolean> {
-  return wanted !== undefined && adoptable(await lookAt(key, deps, context), wanted) !== undefined;
-}
-
 function lookAt({ path }: RecordKey, deps: NodeDependencies, context: CallContext): Promise<Lookup> {
   return deps.engine.lookup({ target: placeOf(path, deps) }, timeoutOf(context));
-}
-
-/** What a mount of a type is shown as: a bind as what it shows, an image as what is in it, FUSE with its helper. */
-function looksLike(wanted: string, shown: string): boolean {
-  if (wanted === 'device') return shown === 'devtmpfs' || shown === 'tmpfs';
-  if (wanted === 'bind' || wanted === 'auto' || wanted === shown) return true;
-  return wanted.startsWith('fuse') && shown.startsWith('fuse');
 }
 
 /** Takes away whatever is there, with or without a record. A mount that stays busy keeps its record. */
@@ -333,4 +329,4 @@ async function shownAt(
   throw new NodeError('unexpected', `what was mounted at ${path} cannot be told: ${why}`);
 }
 
-const identityOf = ({ type, device, root }: MountInfo) => ({ type, device, root });
+export const identityOf = ({ type, device, root }: MountInfo) => ({ type, device, root });

@@ -1,24 +1,17 @@
 // NodePublishVolume: one pod's view of a staged volume, or all of an inline one (volume/publish.ts says which it is).
-import type { RecordKey, VolumeRecord } from '../journal/record.ts';
+import { fieldsOf, type RecordKey, UNKNOWN, type VolumeRecord } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import { PolicyError } from '../policy/policy.ts';
 import type { CallContext } from '../rpc/context.ts';
 import type { NodePublishVolumeRequest, NodePublishVolumeResponse } from '../rpc/generated/csi.ts';
 import { podUidOfTarget } from '../userns/pod-uid.ts';
 import { isView, layerWanted, type Publication, type PublishPlan, planPublish } from '../volume/publish.ts';
-import { planStage } from '../volume/stage.ts';
 import type { Volume } from '../volume/volume.ts';
+import type { Adoptable } from './adopt.ts';
 import type { NodeDependencies } from './dependencies.ts';
 import { tellOfGroup } from './group.ts';
-import {
-  type Adoptable,
-  ensurePlaced,
-  findPlaced,
-  isAdoptable,
-  isShown,
-  isThere,
-  requireAnswer,
-} from './mounted.ts';
+import { uncertainWhileHalfDone } from './half-done.ts';
+import { ensurePlaced, findOrAdopt, findPlaced, isShown, isThere, requireAnswer } from './mounted.ts';
 import { place } from './place.ts';
 import { isPlaceholder } from './placeholder.ts';
 import { mappedFor, userNamespaceOf } from './pod-ids.ts';
@@ -31,15 +24,8 @@ import {
   requirePath,
   requireVolumeId,
 } from './request.ts';
-import { placeStaged } from './stage.ts';
-import {
-  describeVolume,
-  type GrantedRequest,
-  grant,
-  growthOf,
-  readVolumeRequest,
-  type VolumeRequest,
-} from './volume-request.ts';
+import { type Staging, stagingOf } from './stage.ts';
+import { describeVolume, type GrantedRequest, grant, growthOf, readVolumeRequest } from './volume-request.ts';
 
 export async function nodePublishVolume(
   request: NodePublishVolumeRequest,
@@ -48,18 +34,28 @@ export async function nodePublishVolume(
 ): Promise<NodePublishVolumeResponse> {
   const volumeId = requireVolumeId(request.volumeId);
   const path = requirePath(request.targetPath, 'target_path');
+  const key = { kind: 'publish', volumeId, path } as const;
+  return uncertainWhileHalfDone(key, deps, () => publish(key, request, context, deps));
+}
+
+async function publish(
+  key: RecordKey,
+  request: NodePublishVolumeRequest,
+  context: CallContext,
+  deps: NodeDependencies,
+): Promise<NodePublishVolumeResponse> {
+  const { volumeId, path } = key;
   const asked = readVolumeRequest(request, deps);
   const { volume, capability } = asked;
   const { readonly, volumeContext } = request;
-  const key = { kind: 'publish', volumeId, path } as const;
   const stagingPath = volume.inline ? undefined : requireStagingPath(request.stagingTargetPath);
   const print = fingerprint({ volumeContext, capability, readonly, stagingPath });
   using _counted = deps.underWay.begin(volumeId, volume.pod);
   const granted = await grant(asked, { key, fingerprint: print, readonly }, deps, context);
   if (granted === undefined) return {};
   requirePodOfTarget(volume, path, deps);
-  const publish = { asked: granted, key, fingerprint: print, stagingPath, request };
-  const record = await publishLocked(publish, deps, context);
+  const wanted = { asked: granted, key, fingerprint: print, stagingPath, request };
+  const record = await publishLocked(wanted, deps, context);
   // What completes it takes the lock itself.
   if (record?.state === 'waiting') await completeOrWait(record, volume, deps);
   else await requireAnswer(key, deps);
@@ -105,10 +101,8 @@ async function placeAnew(
   const plan = planPublish(volume, publication);
   const requireSource = async (shown: Publication) => {
     if (stagingPath === undefined || !isView(volume, shown, undefined)) return;
-    const [staged] = planStage(volume, { terms, group, readOnly: readOnlyMode }).mounts;
-    const wanted = staged && ({ type: staged.type, state: 'done' } as const);
     const stage = { kind: 'stage', volumeId, path: stagingPath } as const;
-    await requireStaged({ key: stage, wanted, asked }, deps, context);
+    await requireStaged({ key: stage, asked, accessMode }, deps, context);
   };
   await requireSource(publication);
   refuseSecondTarget(volumeId, path, accessMode, deps);
@@ -152,15 +146,15 @@ async function placeAnew(
 function adoptable(plan: PublishPlan): Adoptable | undefined {
   switch (plan.is) {
     case 'device':
-      return { type: 'device', state: 'done' };
+      return { type: 'device', mounts: 1, state: 'done' };
     case 'nested':
-      return { type: plan.cover.type, state: 'waiting' };
+      return { type: plan.cover.type, mounts: 1, state: 'waiting' };
     // Or the volume itself, by now.
     case 'placeholder':
-      return { type: 'auto', state: (shown) => (isPlaceholder(shown) ? 'waiting' : 'done') };
+      return { type: 'auto', mounts: 1, state: (shown) => (isPlaceholder(shown) ? 'waiting' : 'done') };
     case 'mounts': {
       const [only, ...others] = plan.mounts;
-      return only && others.length === 0 ? { type: only.type, state: 'done' } : undefined;
+      return only && others.length === 0 ? { type: only.type, mounts: 1, state: 'done' } : undefined;
     }
   }
 }
@@ -221,37 +215,39 @@ function requireStagingPath(stagingPath: string): string {
   return requirePath(stagingPath, 'staging_target_path');
 }
 
-interface Staged {
-  readonly key: RecordKey;
-  readonly wanted: Adoptable | undefined;
-  readonly asked: VolumeRequest;
-}
-
 /**
- * Where the record was lost, what is mounted must do: kubelet does not stage again what it knows to be staged. So a FUSE
- * filesystem whose server has ended meanwhile is staged anew here.
+ * Kubelet does not stage again what it knows to be staged. So where the record was lost, what is mounted is taken for it;
+ * and what is not there any more, because it was let go of, or its FUSE server has ended, is staged anew here. That it is
+ * held for staged outlives each try.
  */
 async function requireStaged(
-  { key, wanted, asked }: Staged,
+  { key, asked, accessMode }: Omit<Staging, 'fingerprint' | 'letGo'>,
   deps: NodeDependencies,
   context: CallContext,
 ): Promise<void> {
-  const record = deps.journal.find(key);
-  const is = record
-    ? record.shape !== 'nothing' && (await isThere(record, deps, context))
-    : await isAdoptable(key, wanted, deps, context);
-  if (is) return requireAnswer(key, deps);
   const { volumeId, path } = key;
-  const isDead = record !== undefined && record.shape !== 'nothing' && (await isShown(record, deps, context));
-  if (isDead) {
+  const lost = stagingOf({ key, asked, fingerprint: UNKNOWN, accessMode }, deps, context);
+  const record = await findOrAdopt(lost, deps, context);
+  if (record === undefined || record.shape === 'nothing') throw notStaged(key);
+  if (await isThere(record, deps, context)) return requireAnswer(key, deps);
+  const fields = fieldsOf(record);
+  if (await isShown(record, deps, context)) {
     context.log.warn('the server of a staged volume has ended; it is staged anew', { stagingPath: path });
-  } else if (!record?.letGo) {
-    throw new NodeError('not-staged', `volume ${volumeId} is not staged at ${path}`);
+    // Before it is taken away: nothing else tells it from what was never staged.
+    await deps.journal.put({ ...fields, letGo: true });
+  } else if (!record.letGo) {
+    throw notStaged(key);
   }
-  const { fingerprint, accessMode } = record;
-  const granted = deps.authorize(asked.volume, { volumeId, readOnly: isReaderMode(accessMode) });
-  await placeStaged({ key, asked: { ...asked, grant: granted }, fingerprint, accessMode }, deps, context);
+  const granted = deps.authorize(asked.volume, { volumeId, readOnly: isReaderMode(fields.accessMode) });
+  const again = {
+    ...{ key, asked: { ...asked, grant: granted }, letGo: true },
+    ...{ fingerprint: fields.fingerprint, accessMode: fields.accessMode },
+  };
+  await ensurePlaced(stagingOf(again, deps, context), deps, context);
 }
+
+const notStaged = ({ volumeId, path }: RecordKey): NodeError =>
+  new NodeError('not-staged', `volume ${volumeId} is not staged at ${path}`);
 
 function refuseSecondTarget(
   volumeId: string,

@@ -97,8 +97,10 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
   'not-staged': {
     code: 'FAILED_PRECONDITION',
     retryable: true,
-    meaning: 'The volume is not mounted at the staging path of the request.',
-    remedy: 'None: kubelet stages it again.',
+    meaning:
+      'Nothing is mounted at the staging path of the request: the volume was never staged, or somebody else has unmounted it.',
+    remedy:
+      'Kubelet stages the volume again once no pod of the node has it, or after its own restart. Let nobody unmount below the kubelet directory by hand.',
   },
   'volume-not-found': {
     code: 'NOT_FOUND',

@@ -5,6 +5,7 @@
 //   record      killed while                   becomes
 //   intended    staging, publishing            what was mounted is taken away, what is below it and its loop device
 //                                              too; the record goes. Nobody has been told yet that it is there.
+//     + letGo   staging for a publish          the same, but the record stays, as `done`: kubelet holds it for staged
 //               a reboot: nothing is mounted   the same: nothing to take away
 //     + layer   either                         the layer and the record stay, for the same publish again: after a
 //                                              reboot a pod's writings are in it. They go with unpublish, or when the
@@ -20,7 +21,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { isLater, type VolumeRecord } from '../journal/record.ts';
+import { fieldsOf, isLater, type VolumeRecord } from '../journal/record.ts';
 import { messageOf } from '../mount/errors.ts';
 import { layerPathOf, layersDirectory, type NodeDependencies, placeOf } from './dependencies.ts';
 import { isMountOf } from './mounted.ts';
@@ -84,7 +85,8 @@ async function undo(record: VolumeRecord, deps: RecoveryDependencies): Promise<O
   await engine.unmountRecursive({ target }, STEP);
   await engine.unmount({ target, all: true, ...(image !== undefined && { image }) }, STEP);
   if (record.kind === 'publish' && existsSync(layerPathOf(record, deps))) return 'left';
-  await journal.remove(record);
+  if (record.letGo === true) await journal.put({ ...fieldsOf(record), state: 'done' });
+  else await journal.remove(record);
   return 'undone';
 }
 

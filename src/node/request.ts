@@ -1,6 +1,7 @@
 // What all requests have in common: required fields, the capability, and a fingerprint of their arguments.
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import { TOKENS } from '../journal/record.ts';
 import { VolumeCapability_AccessMode_Mode as Mode, type VolumeCapability } from '../rpc/generated/csi.ts';
 import { MAX_ID } from '../userns/mapping.ts';
 import { NodeError } from './reasons.ts';
@@ -83,7 +84,7 @@ export function allowsSeveralTargets(mode: AccessMode): boolean {
 }
 
 /** Tokens are renewed between two calls for the same volume; they are not part of "same arguments". */
-const VOLATILE_KEYS: ReadonlySet<string> = new Set(['csi.storage.k8s.io/serviceAccount.tokens']);
+const VOLATILE_KEYS: ReadonlySet<string> = new Set([TOKENS]);
 
 export interface Arguments {
   readonly volumeContext: Readonly<Record<string, string>>;

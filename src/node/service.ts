@@ -8,7 +8,6 @@ import {
 import type { Handlers } from '../rpc/service.ts';
 import type { NodeDependencies } from './dependencies.ts';
 import { nodeExpandVolume } from './expand.ts';
-import { uncertainWhileHalfDone } from './half-done.ts';
 import { nodePublishVolume } from './publish.ts';
 import { nodeStageVolume } from './stage.ts';
 import { nodeGetVolumeStats } from './stats.ts';
@@ -26,19 +25,9 @@ export function nodeHandlers(deps: NodeDependencies): Handlers<typeof NodeServic
   return {
     nodeGetInfo: async () => nodeInfo(deps),
     nodeGetCapabilities: async () => capabilities(deps),
-    nodeStageVolume: (request, context) =>
-      uncertainWhileHalfDone(
-        { kind: 'stage', volumeId: request.volumeId, path: request.stagingTargetPath },
-        deps,
-        () => nodeStageVolume(request, context, deps),
-      ),
+    nodeStageVolume: (request, context) => nodeStageVolume(request, context, deps),
     nodeUnstageVolume: (request, context) => nodeUnstageVolume(request, context, deps),
-    nodePublishVolume: (request, context) =>
-      uncertainWhileHalfDone(
-        { kind: 'publish', volumeId: request.volumeId, path: request.targetPath },
-        deps,
-        () => nodePublishVolume(request, context, deps),
-      ),
+    nodePublishVolume: (request, context) => nodePublishVolume(request, context, deps),
     nodeUnpublishVolume: (request, context) => nodeUnpublishVolume(request, context, deps),
     nodeExpandVolume: (request, context) => nodeExpandVolume(request, context, deps),
     nodeGetVolumeStats: (request, context) => nodeGetVolumeStats(request, context, deps),

@@ -2,13 +2,13 @@
 // own volume alone.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { eventually, ownerOf, writeFiles } from '../support/fixtures.ts';
+import { eventually, mountCommand, ownerOf, writeFiles } from '../support/fixtures.ts';
 import { needFile, needRoot, needTool } from '../support/need.ts';
 import { startFuseHost, type TestFuseHost } from './fuse-host.ts';
-import { mountsAt, theMountAt } from './kernel.ts';
+import { mountsAt, mountsBelow, theMountAt } from './kernel.ts';
 import { retried, startNode, type TestNode } from './node.ts';
 import { podOn } from './pod.ts';
 import { isAlive, startPluginBelow } from './serve.ts';
@@ -244,6 +244,53 @@ describe('FUSE volumes with fuse-host', () => {
     expect(await volume.publish(MANY), 'of the pod that has it').to.include({ code: 'OK' });
     expect(readFileSync(join(volume.target, 'file'), 'utf8')).to.equal('plain');
     expect(await volume.stats(volume.target)).to.include({ code: 'OK' });
+  });
+
+  it('whose helper has died while fuse-host is away wait for it, and are made anew with the next publish', async () => {
+    await using volume = await published(bindfs());
+    const pid = await helperOf(volume);
+    const second = { ...MANY, targetPath: volume.targetOf('second') };
+    await host.kill();
+    try {
+      process.kill(pid, 'SIGKILL');
+      await expectEnded(pid);
+      for (const time of ['once', 'again']) {
+        expect(await volume.publish(second), time).to.include({ code: 'UNAVAILABLE' });
+      }
+      // What kubelet holds for staged is that for the next driver, too.
+      await node.kill();
+      await node.start();
+      expect(await volume.publish(second), 'of another driver').to.include({ code: 'UNAVAILABLE' });
+    } finally {
+      host = await startHost();
+    }
+    expect(await volume.publish(second)).to.include({ code: 'OK' });
+    expect(readFileSync(join(second.targetPath, 'file'), 'utf8')).to.equal('plain');
+    expect(await volume.stage(MANY), 'as after a restart of kubelet').to.include({ code: 'OK' });
+  });
+
+  it('whose helper has died and whose records are lost are made anew with the next publish', async () => {
+    await using volume = await published(bindfs());
+    const pid = await helperOf(volume);
+    await node.kill();
+    process.kill(pid, 'SIGKILL');
+    await expectEnded(pid);
+    rmSync(join(node.stateDir, 'records'), { recursive: true });
+    await node.start();
+    const second = { ...MANY, targetPath: volume.targetOf('second') };
+    expect(await volume.publish(second)).to.include({ code: 'OK' });
+    expect(readFileSync(join(second.targetPath, 'file'), 'utf8')).to.equal('plain');
+    expect(await volume.stage(MANY), 'as after a restart of kubelet').to.include({ code: 'OK' });
+  });
+
+  it('of several mounts of which the root alone is there are not taken for staged', async () => {
+    const mounts = [{ type: 'tmpfs' }, { type: 'fuse.bindfs', source: node.at('data'), target: 'below' }];
+    await using volume = volumeOn(node, { context: { mounts: JSON.stringify(mounts) } });
+    mkdirSync(volume.stagingPath, { recursive: true });
+    mountCommand('-t', 'tmpfs', 'tmpfs', volume.stagingPath);
+    await published(volume);
+    expect(mountsBelow(volume.stagingPath)).to.have.length(1);
+    expect(readFileSync(join(volume.target, 'below/file'), 'utf8')).to.equal('plain');
   });
 
   describe('that hang', () => {

@@ -190,6 +190,12 @@ describe('the journal', () => {
     expect(setAside).to.deep.equal([]);
   });
 
+  it('of another boot: kubelet holds nothing for staged either', async () => {
+    plant(fileNameOf(STAGE), textOf({ ...STAGE, ...DONE, letGo: true }, { bootId: 'of-another-boot' }));
+    using journal = await open();
+    expect(journal.find(STAGE)).to.include({ state: 'intended', letGo: undefined });
+  });
+
   it('reads what the last version wrote', async () => {
     plant(fileNameOf(STAGE), JSON.stringify({ schema: 1, ...STAGE, ...DONE, bootId: BOOT_ID }));
     using journal = await open();

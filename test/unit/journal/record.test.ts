@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import {
   currentIn,
+  fieldsOf,
   fileNameOf,
   formatRecord,
   isOfRequest,
@@ -235,6 +236,14 @@ describe('the request of a record', () => {
   it('of another schema is taken for the one that is meant: they have other fingerprints', () => {
     for (const schema of [SCHEMA - 1, SCHEMA + 1])
       expect(isOfRequest({ ...RECORD, schema }, 'another')).to.equal(true);
+  });
+
+  it('is no better known when this version has written its record again', () => {
+    for (const schema of [SCHEMA - 1, SCHEMA + 1]) {
+      const again = { ...fieldsOf({ ...RECORD, schema }), bootId: RECORD.bootId, schema: SCHEMA };
+      expect(isOfRequest(again, 'another')).to.equal(true);
+    }
+    expect(fieldsOf(RECORD)).to.include({ fingerprint: 'f00d', state: 'done' });
   });
 });
 

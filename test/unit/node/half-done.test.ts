@@ -2,8 +2,12 @@
 import { expect } from 'chai';
 import type { Journal } from '../../../src/journal/journal.ts';
 import { MountError } from '../../../src/mount/errors.ts';
+import type { NodeDependencies } from '../../../src/node/dependencies.ts';
 import { uncertainWhileHalfDone } from '../../../src/node/half-done.ts';
 import { NodeError } from '../../../src/node/reasons.ts';
+import { nodeHandlers } from '../../../src/node/service.ts';
+import type { CallContext } from '../../../src/rpc/context.ts';
+import { NodePublishVolumeRequest, NodeStageVolumeRequest } from '../../../src/rpc/generated/csi.ts';
 import { StatusError } from '../../../src/rpc/status.ts';
 
 const KEY = { kind: 'publish', volumeId: 'v', path: '/t' } as const;
@@ -45,6 +49,22 @@ describe('a refusal', () => {
   it('that is not final anyway: as it is', async () => {
     const error = new StatusError({ code: 'CANCELLED', message: 'gone' });
     expect(await codeOf('intended', error)).to.equal('as it was');
+  });
+
+  it('is known by its path, however the caller writes that', async () => {
+    const journal = {
+      find: ({ path }: { path: string }) => (path === '/t' ? { state: 'intended' } : undefined),
+    };
+    const { nodeStageVolume, nodePublishVolume } = nodeHandlers({ journal } as unknown as NodeDependencies);
+    const context = {} as CallContext;
+    const volumeId = 'v';
+    const answers = [
+      nodeStageVolume?.(NodeStageVolumeRequest.create({ volumeId, stagingTargetPath: '//t/' }), context),
+      nodePublishVolume?.(NodePublishVolumeRequest.create({ volumeId, targetPath: '//t/' }), context),
+    ];
+    for (const answer of await Promise.allSettled(answers)) {
+      expect(answer).to.have.nested.include({ status: 'rejected', 'reason.code': 'UNAVAILABLE' });
+    }
   });
 
   it('is none where the call succeeds', async () => {
