@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { type Errno, errnosOf } from '../support/faults/plausible.ts';
-import { needPermission, needRoot, needTool } from '../support/need.ts';
+import { needRoot, needTool } from '../support/need.ts';
 import { tell } from '../support/report.ts';
 import { wordsOf } from '../support/words.ts';
 import { type Fault, type FaultSwitch, faultSwitch, type Site } from './fault-switch.ts';
@@ -91,12 +91,6 @@ describe('a system call that fails', function () {
   for (const specimen of specimens(EVERY_KIND ? 'every' : 'ways')) {
     it(`${specimen.title}: the call says so, the node is as before, and the next one is served`, async function () {
       if (specimen.needs) needTool(this, specimen.needs, `volumes of kind ${specimen.title}`);
-      const isMountedImage = /^image (of|that)/.test(specimen.title);
-      needPermission(
-        this,
-        API !== 'classic' || !isMountedImage,
-        'by mount(2) an image takes the option loop, which a volume may not have',
-      );
       const found = faultsAt(await sitesOf(specimen));
       const chosen = ALL ? found : draw(found, FEW);
       const failures: string[] = [];

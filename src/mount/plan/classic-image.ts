@@ -12,9 +12,10 @@ export const planClassicImage: Planner = (mount, kernel) => {
   const { type, source, options } = mount;
   if (options.idmap !== undefined) requireIdmap(kernel);
   const made: Step[] =
-    type === 'auto'
+    // What mount(2) says of a file (ENOTBLK) would come too late for its loop device.
+    type === 'auto' || options.loop === undefined
       ? [openImage(source), { kind: 'findFilesystem', image: 'image', mount, api: 'classic' }]
-      : classicImageSteps(mount, { open: false, isFile: options.loop !== undefined });
+      : classicImageSteps(mount, { open: false, isFile: true });
   return [
     ...made,
     ...(options.idmap === undefined ? [] : mappedCopySteps(mount)),

@@ -17,7 +17,7 @@ import type { Rows, Slot, Workplace } from './row.ts';
 export interface ImageSteps {
   /** The image, to be known by its descriptor from here on. */
   readonly openImage: { readonly path: string; readonly as: Slot };
-  /** Asks blkid for the type, and goes on with the steps of a mount of that type. */
+  /** Sees what the image is, a file or a disk, asks blkid for a type `auto`, and goes on with the steps of such a mount. */
   readonly findFilesystem: {
     readonly image: Slot;
     readonly mount: ParsedMount;
@@ -55,11 +55,13 @@ export const imageStepRows: Rows<ImageSteps> = {
   },
   findFilesystem: {
     describe: ({ image, mount }) =>
-      `mount = a filesystem of the type that blkid finds in ${image}${mount.options.loop ? ', on a loop device' : ', on a loop device if it is a file'}`,
+      `mount = a filesystem ${mount.type === 'auto' ? 'of the type that blkid finds' : mount.type} in ${image}${mount.options.loop ? ', on a loop device' : ', on a loop device if it is a file'}`,
     apply: ({ image, mount, api }, at) => {
       const fd = at.get(image);
-      const type = findFilesystemType(fd, mount.source, mount.options.loop ?? NO_RANGE);
-      const isFile = mount.options.loop !== undefined || kindOf(fd) === 'file';
+      const { source, options } = mount;
+      const type =
+        mount.type === 'auto' ? findFilesystemType(fd, source, options.loop ?? NO_RANGE) : mount.type;
+      const isFile = options.loop !== undefined || kindOf(fd) === 'file';
       const stepsOf = api === 'modern' ? imageSteps : classicImageSteps;
       at.insert(stepsOf({ ...mount, type }, { open: true, isFile }));
     },

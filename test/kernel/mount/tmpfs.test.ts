@@ -4,7 +4,6 @@ import { readdirSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountPlace, ownerOf, temporaryDirectory, writeFiles } from '../../support/fixtures.ts';
-import { kernelIsBefore } from '../../support/kernel-version.ts';
 import { needFile, needMappedTmpfs, needTool } from '../../support/need.ts';
 import { codeOf, describeEngines, failureOf, mountAt, SHIFT_UP, spoken } from './engines.ts';
 
@@ -122,11 +121,6 @@ describeEngines('any other filesystem', (bench) => {
     writeFiles(disk.at('content'), { file: { uid: 7, gid: 8 } });
     execFileSync('mkfs.erofs', [disk.at('image'), disk.at('content')], { stdio: 'ignore' });
     const mount: Mount = { type: 'erofs', source: disk.at('image'), options: ['ro', ...SHIFT_UP] };
-    if (kernelIsBefore('6.12') && !spoken(bench)) {
-      const error = await failureOf(bench.mount(mount, place.at('target')), { reason: 'invalid-mount' });
-      expect(error.message).to.include('an image file needs the option loop');
-      return;
-    }
     await bench.mount(mount, place.at('target'));
     expect(ownerOf(place.at('target/file'))).to.equal('100007:100008');
     await bench.unmount(place.at('target'));
