@@ -22,6 +22,8 @@ interface World {
   /** What taking back fails with. */
   readonly unmount?: Error;
   readonly stop?: Error;
+  /** Told of the stop of a helper. */
+  readonly onStop?: (options: unknown) => void;
 }
 
 async function failureIn(context: Record<string, string>, world: World): Promise<Error> {
@@ -31,9 +33,13 @@ async function failureIn(context: Record<string, string>, world: World): Promise
     unmountRecursive: orFail(world.unmount),
     lookup: orFail(world.lookup),
   } as unknown as Engine;
-  const fuseHost = { start: orFail(world.start), stop: orFail(world.stop) } as unknown as NonNullable<
-    Parameters<typeof mountVolume>[3]['fuseHost']
-  >;
+  const fuseHost = {
+    start: orFail(world.start),
+    stop(_target: string, options: unknown) {
+      world.onStop?.(options);
+      return orFail(world.stop)();
+    },
+  } as unknown as NonNullable<Parameters<typeof mountVolume>[3]['fuseHost']>;
   const mounts: MountRequest['mounts'] = [
     { type: 'tmpfs', source: 'tmpfs', options: [] },
     { ...FUSE, options: [], target: 'below' },
@@ -83,7 +89,11 @@ describe('a FUSE filesystem that fuse-host has mounted and the driver cannot loo
   const lookup = new MountError({ reason: 'timeout', message: 'lookup did not end', rolledBack: true });
 
   it('is taken back', async () => {
-    expect(await failureIn(FUSE, { lookup })).to.include({ reason: 'timeout', rolledBack: true });
+    const stopped: unknown[] = [];
+    const error = await failureIn(FUSE, { lookup, onStop: (options) => stopped.push(options) });
+    expect(error).to.include({ reason: 'timeout', rolledBack: true });
+    expect(stopped).to.have.length(1);
+    expect(stopped[0], 'with its mount').to.include({ unmount: true });
   });
 
   it('and that cannot be taken back: the outcome is not known', async () => {
