@@ -10,6 +10,7 @@ import { eventually, mountPlace, type TemporaryDirectory } from '../support/fixt
 import { goProgram } from '../support/go-tool.ts';
 import { registerAt } from '../support/kubelet-registration.ts';
 import { needRoot } from '../support/need.ts';
+import { scaled } from '../support/time-scale.ts';
 import { flagsOf, type Served, serve, sharedKubelet } from './serve.ts';
 
 interface Registering extends AsyncDisposable {
@@ -99,7 +100,7 @@ describe('the plugin registers with kubelet', () => {
     await using plugin = await startIn(place);
     await eventually('the socket is there', () => existsSync(plugin.socket));
     const register = async (problem: string) => {
-      const { stdout } = await promisify(execFile)(program, [plugin.socket, problem]);
+      const { stdout } = await promisify(execFile)(program, [plugin.socket, problem, String(scaled(1))]);
       return JSON.parse(stdout);
     };
     expect(await register('')).to.deep.equal({

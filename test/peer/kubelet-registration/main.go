@@ -1,5 +1,6 @@
 // Registers the plugin behind a socket as kubelet does, by kubelet's own client and gRPC: asks for its info, which it
-// prints as JSON, and tells it the outcome: registered, or the problem given as the second argument.
+// prints as JSON, and tells it the outcome: registered, or the problem given as the second argument. It is as patient as
+// kubelet; the third argument says how many times as patient, where the machine is slower than any that kubelet runs on.
 package main
 
 import (
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,15 +18,19 @@ import (
 )
 
 func main() {
-	if err := register(os.Args[1], os.Args[2]); err != nil {
+	scale, err := strconv.Atoi(os.Args[3])
+	if err == nil {
+		err = register(os.Args[1], os.Args[2], time.Duration(scale)*time.Second)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func register(socket, problem string) error {
+func register(socket, problem string, second time.Duration) error {
 	// kubelet, pkg/kubelet/pluginmanager/operationexecutor/operation_generator.go
-	dialing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	dialing, cancel := context.WithTimeout(context.Background(), 10*second)
 	defer cancel()
 	connection, err := grpc.DialContext(dialing, socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithBlock(),
@@ -37,7 +43,7 @@ func register(socket, problem string) error {
 	defer connection.Close()
 	client := registration.NewRegistrationClient(connection)
 
-	asking, cancel := context.WithTimeout(context.Background(), time.Second)
+	asking, cancel := context.WithTimeout(context.Background(), second)
 	defer cancel()
 	info, err := client.GetInfo(asking, &registration.InfoRequest{})
 	if err != nil {
@@ -49,7 +55,7 @@ func register(socket, problem string) error {
 		return err
 	}
 
-	telling, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	telling, cancel := context.WithTimeout(context.Background(), 5*second)
 	defer cancel()
 	_, err = client.NotifyRegistrationStatus(telling, &registration.RegistrationStatus{
 		PluginRegistered: problem == "", Error: problem,
