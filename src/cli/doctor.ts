@@ -1,6 +1,6 @@
 // `doctor`: what this kernel and machine support, and what is missing for what; with a policy file, what it allows; on a
-// node, whether its container runtime has NRI, the volumes and fuse-host's helpers. Exit status 1 when something is missing for which
-// there is no other way, or the file is no policy.
+// node, whether its container runtime has NRI, its volumes and fuse-host's helpers. Exit status 1 when something is missing
+// for which there is no other way, or the file is no policy.
 import { release } from 'node:os';
 import { PLACE_OPTIONS, readOptions } from '../config.ts';
 import { describePolicy } from '../policy/describe.ts';
