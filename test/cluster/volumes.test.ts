@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { mountCommand, ownerOf, unmountCommand, writeFiles } from '../support/fixtures.ts';
 import { sparseFile } from '../support/images.ts';
-import { needChart } from './chart.ts';
-import { eventsOf, podOf, targetOf, until } from './cluster.ts';
+import { NAMESPACE, needChart, podOfRelease } from './chart.ts';
+import { eventsOf, kubectl, podOf, targetOf, until } from './cluster.ts';
 import { type At, dataSet, removeDataSets, removeEmpty } from './data.ts';
 import { untilNothingIsHeld } from './held.ts';
 import { KINDS } from './kinds.ts';
@@ -22,6 +22,16 @@ const SLEEP = 'sleep 600';
 const main = (script: string, mounts?: readonly VolumeMount[]) => [
   { name: 'main', script, ...(mounts && { mounts }) },
 ];
+
+/** How kubelet's questions after the figures of a pod's volume were answered, by the paths that it asked for. */
+async function statsCallsFor(podUid: string): Promise<{ path: string; code: string }[]> {
+  const { metadata } = await podOfRelease('driver');
+  const log = await kubectl('-n', NAMESPACE, 'logs', metadata.name, '-c', 'driver');
+  const lines = log
+    .split('\n')
+    .filter((line) => line.includes('NodeGetVolumeStats') && line.includes(podUid));
+  return lines.map((line) => JSON.parse(line)).map(({ volumePath, code }) => ({ path: volumePath, code }));
+}
 
 describe('volumes on a real node', function () {
   this.timeout('5m');
@@ -200,6 +210,35 @@ describe('volumes on a real node', function () {
     );
     await running(stack, pod({ name: 'block-b', claim: 'block', block: '/dev/v', containers: main(read) }));
     expect(await outputOf('block-b')).to.deep.equal([String(8 << 20), 'of a pod']);
+  });
+
+  it('kubelet is told how full a volume is, and how large a block device', async () => {
+    await using stack = new AsyncDisposableStack();
+    const at = dataSet('figures');
+    sparseFile(at('image'), 8 << 20);
+    await running(
+      stack,
+      ...volume(
+        'figures-block',
+        { type: 'image', source: at('image') },
+        { block: true, accessMode: 'ReadWriteOnce' },
+      ),
+      ...volume('figures', { type: 'image', source: at('made'), mkfs: 'true', size: '16Mi' }),
+      pod({
+        ...{ name: 'figures-block', claim: 'figures-block', block: '/dev/v', containers: main(SLEEP) },
+      }),
+      pod({ name: 'figures', containers: main(SLEEP) }),
+    );
+    // Kubelet asks each minute.
+    const ofUids = ['figures', 'figures-block'].map(async (name) => (await podOf(name)).metadata.uid);
+    const [uid = '', blockUid = ''] = await Promise.all(ofUids);
+    const calls = async () => [await statsCallsFor(uid), await statsCallsFor(blockUid)] as const;
+    await until('it does', async () => (await calls()).every((some) => some.length > 0), 150_000);
+    const [ofMount, ofBlock] = await calls();
+    expect([...new Set(ofMount.map(({ code }) => code))]).to.deep.equal(['OK']);
+    // Not at the target, but where it has bound the device of that for itself.
+    expect(ofBlock[0]?.path).to.match(/\/volumeDevices\/figures-block\/dev\/[^/]+$/);
+    expect([...new Set(ofBlock.map(({ code }) => code))]).to.deep.equal(['OK']);
   });
 
   it('an inline copy of a data set of the namespace, as large as policy allows', async () => {
