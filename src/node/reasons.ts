@@ -219,7 +219,8 @@ export const REASONS: { readonly [R in Reason]: ReasonRow } = {
   'idmap-unsupported': {
     code: 'INVALID_ARGUMENT',
     retryable: false,
-    meaning: 'The filesystem of the source cannot be ID-mapped, or is already.',
+    meaning:
+      'The filesystem of the source cannot be ID-mapped, or is already; or what is mounted below it is not mapped as it is.',
     remedy:
       'Map the layers of an overlay instead of the overlay, or keep the data on ext4, xfs, btrfs or tmpfs.',
   },
