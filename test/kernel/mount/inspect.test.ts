@@ -11,7 +11,7 @@ import {
   writeFiles,
 } from '../../support/fixtures.ts';
 import { makeImage } from '../../support/images.ts';
-import { maskedCalls, needTool, skipMasked } from '../../support/need.ts';
+import { maskedCalls, needMappedSquashfs, needTool, skipMasked } from '../../support/need.ts';
 import { describeEngines, failureOf, mountsIn, SHIFT_UP } from './engines.ts';
 
 describeEngines('canIdmap', (bench) => {
@@ -38,6 +38,7 @@ describeEngines('canIdmap', (bench) => {
 
   for (const type of ['ext4', 'squashfs'] as const) {
     it(`is so of an image: ${type}`, async function () {
+      if (type === 'squashfs') needMappedSquashfs(this);
       using place = mountPlace();
       using disk = temporaryDirectory();
       writeFiles(disk.path, { 'content/': '' });

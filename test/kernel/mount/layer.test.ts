@@ -25,6 +25,7 @@ import {
   writeFiles,
 } from '../../support/fixtures.ts';
 import { needTool } from '../../support/need.ts';
+import { scaled } from '../../support/time-scale.ts';
 import { codeOf, describeEngines, failureOf, mountAt, mountsIn } from './engines.ts';
 
 const MIB = 2 ** 20;
@@ -42,7 +43,7 @@ describeEngines('a writable layer', (bench) => {
   const make = (path: string, bytes: number | undefined) =>
     bench.engine.makeLayer({ path, root: ROOT, ...(bytes !== undefined && { bytes }) });
   const remove = (path: string) => bench.engine.removeLayer({ path });
-  const purge = (directory: string) => bench.engine.purgeLayers({ directory, atMostMs: 30_000 });
+  const purge = (directory: string) => bench.engine.purgeLayers({ directory, atMostMs: scaled(30_000) });
 
   /** An overlay on it, at `target`. */
   async function overlay(place: TemporaryDirectory, bytes: number | undefined): Promise<string> {
@@ -195,7 +196,8 @@ describeEngines('a writable layer', (bench) => {
 });
 
 describeEngines('removed layers', (bench) => {
-  const purge = (directory: string, atMostMs = 30_000) => bench.engine.purgeLayers({ directory, atMostMs });
+  const purge = (directory: string, atMostMs = scaled(30_000)) =>
+    bench.engine.purgeLayers({ directory, atMostMs });
 
   it('are deleted, whatever is in them, and nothing else', async () => {
     using place = mountPlace();
@@ -221,7 +223,7 @@ describeEngines('removed layers', (bench) => {
     execFileSync('mkdir', ['-p', 'd/'.repeat(2000)], { cwd: place.at('layers/removed-one') });
     execFileSync('mkdir', ['-p', 'd/'.repeat(2000)], { cwd: place.at('layers/removed-one/upper') });
     symlinkSync(place.at('precious'), place.at('layers/removed-link'));
-    const { finished, problems } = await purge(place.at('layers'), 30_000);
+    const { finished, problems } = await purge(place.at('layers'));
     expect(finished).to.equal(true);
     expect(problems).to.have.length(1);
     expect(problems[0]).to.include('removed-link cannot be deleted');

@@ -11,7 +11,7 @@ import {
   unmountCommand,
   writeFiles,
 } from '../../support/fixtures.ts';
-import { maskedCalls, needRoot, skipMasked } from '../../support/need.ts';
+import { maskedCalls, needKernel, needRoot, skipMasked } from '../../support/need.ts';
 
 // Where calls are masked, the engine finds its way by itself: that is what the run is about.
 const APIS = maskedCalls.length > 0 ? [undefined] : (['modern', 'classic'] as const);
@@ -136,7 +136,8 @@ function behavesAsRemount(api: MountApi | undefined): void {
 
   // mount(2) takes changed options of an overlay, and does nothing about them.
   if (api === 'modern')
-    it('of an overlay passes on what the kernel says', () => {
+    it('of an overlay passes on what the kernel says', function () {
+      needKernel(this, '6.5', 'overlay says nothing of its reasons by fsconfig(2)');
       using place = mountPlace();
       writeFiles(place.path, { 'a/': '', 'b/': '', 't/': '' });
       mountCommand('-t', 'overlay', '-o', `lowerdir=${place.at('a')}:${place.at('b')}`, 'x', place.at('t'));
