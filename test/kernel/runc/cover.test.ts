@@ -3,6 +3,7 @@
 import { expect } from 'chai';
 import { planPublish } from '../../../src/volume/publish.ts';
 import { mountPlace } from '../../support/fixtures.ts';
+import { needMappedTmpfs } from '../../support/need.ts';
 import { PUBLICATION, volumeOf } from '../../unit/volume/volumes.ts';
 import { can, describeContainers, MAPPING } from './containers.ts';
 
@@ -12,7 +13,8 @@ describeContainers('the cover of a nested volume, in a container', ({ mounted, r
   const { cover } = plan;
 
   for (const readOnly of [false, true]) {
-    it(`hostUsers: false, ${readOnly ? '' : 'not '}readOnly in the pod: starts, with an empty directory`, async () => {
+    it(`hostUsers: false, ${readOnly ? '' : 'not '}readOnly in the pod: starts, with an empty directory`, async function () {
+      needMappedTmpfs(this);
       using place = mountPlace();
       await using _cover = await mounted(cover, place.at('v'));
       const volumes = [{ source: place.at('v'), destination: '/v', readOnly }];
@@ -27,7 +29,8 @@ describeContainers('the cover of a nested volume, in a container', ({ mounted, r
     });
   }
 
-  it('hostUsers: false, with nosuid on it: does not start, so that publish leaves such flags out', async () => {
+  it('hostUsers: false, with nosuid on it: does not start, so that publish leaves such flags out', async function () {
+    needMappedTmpfs(this);
     using place = mountPlace();
     await using _cover = await mounted({ ...cover, options: [...cover.options, 'nosuid'] }, place.at('v'));
     const volumes = [{ source: place.at('v'), destination: '/v' }];

@@ -13,6 +13,7 @@ import { expect } from 'chai';
 import type { Mount } from '../../../src/mount/mount.ts';
 import { mountPlace, type TemporaryDirectory, writeFiles } from '../../support/fixtures.ts';
 import { type ImageType, makeImage } from '../../support/images.ts';
+import { needMappedSquashfs, needMappedTmpfs } from '../../support/need.ts';
 import { can, describeContainers, LIBRARIES, MAPPED, MAPPING, PODS } from './containers.ts';
 
 interface Row {
@@ -50,6 +51,7 @@ describeContainers('a read-only filesystem, in a container', ({ mounted, run }) 
   for (const { title: kind, mount, mappable } of ROWS) {
     for (const { title, users } of PODS.filter((pod) => mappable || pod.users.mapping === undefined)) {
       it(`${kind}, ${title}: is read, and not written by root`, async function () {
+        if (kind === 'squashfs image' && users.mapping !== undefined) needMappedSquashfs(this);
         using place = mountPlace();
         writeFiles(place.path, { 'data/file': 'content' });
         await using _staged = await mounted(mount(place, this), place.at('staged'));
@@ -62,7 +64,8 @@ describeContainers('a read-only filesystem, in a container', ({ mounted, run }) 
   }
 
   for (const flag of ['ro', 'nosuid', 'nodev', 'noexec']) {
-    it(`hostUsers: false and ${flag} on its mount: no container, unless the pod says readOnly`, async () => {
+    it(`hostUsers: false and ${flag} on its mount: no container, unless the pod says readOnly`, async function () {
+      needMappedTmpfs(this);
       using place = mountPlace();
       writeFiles(place.path, { 'data/file': 'content' });
       // A tmpfs with files in it, made read-only then.
