@@ -397,6 +397,8 @@ describe('an image whose filesystem hangs', () => {
   it('while it is mounted: others are served, and it goes when its server is gone', async function () {
     for (const name of ['disk', 'shown']) mkdirSync(node.at(name), { recursive: true });
     makeImage(this, 'ext4', node.at('disk/image'), node.at('shown'));
+    makeImage(this, 'ext4', node.at('image'), node.at('shown'));
+    await using another = volumeOn(node, { context: { type: 'image', source: node.at('image') } });
     await using shown = await fuseMount(node.at('disk'), node.at('shown'));
     const volume = volumeOn(node, { context: { type: 'image', source: join(shown.path, 'image') } });
     expect(await volume.stage()).to.include(OK);
@@ -407,6 +409,9 @@ describe('an image whose filesystem hangs', () => {
     const waiting = [volume.unpublish(), volume.unstage()];
     expect(await other.stage(), 'others are served').to.include(OK);
     await shown.die();
+    // Nor can the kernel tell any more of whose file the device is.
+    expect((await another.stage()).message, 'other images are served').to.equal('');
+    expect((await another.unstage()).message).to.equal('');
     await Promise.all(waiting);
     const deadline = performance.now() + scaled(30_000);
     const takenAway = async () => [await volume.unpublish(), await volume.unstage()];

@@ -26,7 +26,7 @@ export interface FoundLoop extends Existing, ImageIdentity {
 export function findLoops(image: ImageIdentity, stack: DisposableStack): FoundLoop[] {
   return boundLoops().flatMap((number) => {
     using look = new DisposableStack();
-    const found = ask(number, look);
+    const found = askOther(number, look);
     if (found === undefined || !isSameImage(found.info, image)) return [];
     stack.use(look.move());
     return [describe(found)];
@@ -54,6 +54,20 @@ function ask(number: number, stack: DisposableStack): Answer | undefined {
   } catch (error) {
     // Given up by its last user, or the device itself removed, while we were looking.
     if (hasErrno(error, 'ENXIO', 'ENOENT', 'ENODEV')) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The kernel asks the file's own filesystem, and fails as that does when its server is gone (loop_get_status, vfs_getattr).
+ * The file that is looked for can be asked, so that is none of its devices: one dead server must not keep all other images
+ * of the node from being served.
+ */
+function askOther(number: number, stack: DisposableStack): Answer | undefined {
+  try {
+    return ask(number, stack);
+  } catch (error) {
+    if (hasErrno(error, 'ENOTCONN', 'ESTALE', 'EIO')) return undefined;
     throw error;
   }
 }
