@@ -7,6 +7,7 @@ import { currentIn, parseRecord, type VolumeRecord } from '../journal/record.ts'
 import { messageOf } from '../mount/errors.ts';
 import { readMountinfo } from '../mount/mountinfo.ts';
 import { layerPathOf } from '../node/dependencies.ts';
+import { hasErrno } from '../sys/errors.ts';
 
 export interface VolumeFinding extends Pick<VolumeRecord, 'kind' | 'volumeId' | 'path' | 'state'> {
   /** Whether anything is mounted at the path. */
@@ -41,7 +42,7 @@ export function volumesAt(stateDir: string): VolumesFinding | string | undefined
       volumes.push(findingOf(record, stateDir, mounted));
     } catch (error) {
       // One that has just been removed is none.
-      if (!isMissing(error)) unreadable[name] = messageOf(error);
+      if (!hasErrno(error, 'ENOENT')) unreadable[name] = messageOf(error);
     }
   }
   volumes.sort((a, b) => a.volumeId.localeCompare(b.volumeId) || a.path.localeCompare(b.path));
@@ -52,12 +53,9 @@ function namesIn(directory: string): string[] | string | undefined {
   try {
     return readdirSync(directory);
   } catch (error) {
-    return isMissing(error) ? undefined : messageOf(error);
+    return hasErrno(error, 'ENOENT') ? undefined : messageOf(error);
   }
 }
-
-const isMissing = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && error.code === 'ENOENT';
 
 function findingOf(record: VolumeRecord, stateDir: string, mounted: ReadonlySet<string>): VolumeFinding {
   const { kind, volumeId, path: at, state, volume, pod, layer, device } = record;

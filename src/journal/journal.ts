@@ -18,6 +18,7 @@
 // What is really mounted is for the kernel to say; a record only says what was meant.
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { hasErrno } from '../sys/errors.ts';
 import { durableDirectory, makeDirectory, TEMPORARY } from './durable.ts';
 import { lockDirectory } from './lock.ts';
 import {
@@ -135,7 +136,7 @@ async function namesIn(directory: string): Promise<string[]> {
   try {
     return await readdir(directory);
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+    if (hasErrno(error, 'ENOENT')) return [];
     throw error;
   }
 }

@@ -12,7 +12,7 @@ import { hasErrno } from '../sys/errors.ts';
 import type { Fd } from '../sys/fd.ts';
 import { openPathAt } from '../sys/open-below.ts';
 import { openat, statx, umount2 } from '../sys/syscalls.ts';
-import { MountError } from './errors.ts';
+import { MountError, messageOf } from './errors.ts';
 import { reachBy } from './source.ts';
 import { takeLock } from './take-lock.ts';
 
@@ -105,6 +105,6 @@ function removeName(name: string): void {
 }
 
 function leftBehind(directory: string, cause: unknown): MountError {
-  const message = `temporary mounts of layers are left at ${directory}: ${cause instanceof Error ? cause.message : cause}`;
+  const message = `temporary mounts of layers are left at ${directory}: ${messageOf(cause)}`;
   return new MountError({ reason: 'busy', message, rolledBack: false }, { cause });
 }

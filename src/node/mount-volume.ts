@@ -79,10 +79,7 @@ export async function mountVolume(
 
 /** Whoever failed: what is there still is for the caller to know of. */
 function notTakenBack(error: unknown, problem: unknown): MountError {
-  const init =
-    error instanceof MountError
-      ? error.toInit()
-      : { reason: 'mount-failed' as const, message: messageOf(error) };
+  const init = toMountError(error, false).toInit();
   const message = `${init.message}; and what was mounted by then is not all taken back: ${messageOf(problem)}`;
   return new MountError({ ...init, message, rolledBack: false }, { cause: error });
 }

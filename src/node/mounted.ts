@@ -4,7 +4,7 @@
 // The kernel says what is mounted, the journal what was meant. A mount is ours when both agree on it.
 import { existsSync } from 'node:fs';
 import { isOfRequest, type RecordFields, type RecordKey, type VolumeRecord } from '../journal/record.ts';
-import { MountError } from '../mount/errors.ts';
+import { MountError, messageOf } from '../mount/errors.ts';
 import type { Lookup } from '../mount/lookup.ts';
 import type { MountInfo } from '../mount/mountinfo.ts';
 import type { CallContext } from '../rpc/context.ts';
@@ -150,10 +150,7 @@ async function allOrNothing(
     // Kubelet must come back: it takes any other answer for "nothing is mounted".
     throw error instanceof MountError
       ? new MountError({ ...error.toInit(), rolledBack: false }, { cause: error })
-      : new NodeError(
-          'unexpected',
-          `${error instanceof Error ? error.message : error}; not all was taken back`,
-        );
+      : new NodeError('unexpected', `${messageOf(error)}; not all was taken back`);
   }
 }
 

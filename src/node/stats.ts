@@ -1,6 +1,6 @@
 // NodeGetVolumeStats: capacity of a mounted volume. The question is put to the filesystem in a child process
 // and given up after a while: a hung one delays nobody else, and never the liveness of the driver.
-import { newRecord } from '../journal/record.ts';
+import { newRecord, UNKNOWN } from '../journal/record.ts';
 import { MountError } from '../mount/errors.ts';
 import type { Count, Usage } from '../mount/usage.ts';
 import type { CallContext } from '../rpc/context.ts';
@@ -15,7 +15,7 @@ import { requireMounted } from './volume-path.ts';
 
 const PATIENCE_MS = 5_000;
 
-const UNKNOWN = { kind: 'publish', state: 'done', fingerprint: '', accessMode: '' } as const;
+const LOST = { kind: 'publish', state: 'done', fingerprint: UNKNOWN, accessMode: '' } as const;
 
 export async function nodeGetVolumeStats(
   request: NodeGetVolumeStatsRequest,
@@ -24,7 +24,7 @@ export async function nodeGetVolumeStats(
 ): Promise<NodeGetVolumeStatsResponse> {
   const { volumeId, path, record } = await requireMounted(request, deps, context);
   // Without its record it may be FUSE as well.
-  const answer = await deps.fuse.ask(record ?? newRecord({ ...UNKNOWN, volumeId, path }, ''));
+  const answer = await deps.fuse.ask(record ?? newRecord({ ...LOST, volumeId, path }, ''));
   if (!answer.answers) {
     const reason = answer.is === 'hung' ? 'timeout' : 'helper-failed';
     throw new MountError({ reason, message: `${path}: ${answer.because}`, rolledBack: true });
