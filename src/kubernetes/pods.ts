@@ -23,7 +23,7 @@ export interface PodLookupOptions {
 /** Pods of a node: kubelet's default is 110 at a time. */
 const REMEMBERED = 512;
 
-export function podLookup({ api, timeoutMs = 2_000, failureMs = 1_000 }: PodLookupOptions): PodLookup {
+export function podLookup({ api, timeoutMs = 5_000, failureMs = 1_000 }: PodLookupOptions): PodLookup {
   // Also those that are under way: several volumes of a pod are published at the same moment.
   const known = new Map<string, { readonly answer: Promise<UserNamespace>; until: number }>();
   return {

@@ -12,7 +12,8 @@ import type {
 } from '../support/container.ts';
 import { eventually } from '../support/fixtures.ts';
 import type { NriHost, PodOfRuntime, Reply } from '../support/nri-host.ts';
-import { startApiServer, TOKEN } from '../unit/kubernetes/api-server.ts';
+import { scaled } from '../support/time-scale.ts';
+import { apiOf, startApiServer, TOKEN } from '../unit/kubernetes/api-server.ts';
 import { type Answer, type NodeRecord, startNode, type TestNode } from './node.ts';
 import { type Pod as KubeletPod, POD_MAPPING, podOn } from './pod.ts';
 import { startPluginBelow } from './serve.ts';
@@ -79,6 +80,8 @@ export interface PodNode extends AsyncDisposable {
 export async function startPodNode({ flags = [], nri }: PodNodeOptions = {}): Promise<PodNode> {
   await using making = new AsyncDisposableStack();
   const api = making.use(await startApiServer());
+  // Its first answer takes seconds where tests run by emulation, which no driver would wait for.
+  await apiOf(api).ask({ method: 'GET', path: '/version', timeoutMs: scaled(60_000) });
   const pods = new Map<string, { uid: string; hostUsers: boolean }>();
   const events: string[] = [];
   api.behaviour = (call) => {

@@ -79,11 +79,11 @@ export function toldBy(line: string): string | undefined {
 export const accountOf = ({ passed, failed, skipped }: Report): string =>
   `${passed} passed, ${failed} failed, ${skipped} skipped`;
 
-/** The last lines of a run of many jobs: what failed, why what was skipped, and how many of each. */
+/** The last lines of a run of many jobs: why what was skipped, what failed, and how many of each. */
 export function summaryOf(report: Report): string {
   const failures = report.failures.map((failure) => `failed: ${failure}\n`);
   const reasons = Object.entries(report.reasons)
     .toSorted(([, a], [, b]) => b - a)
     .map(([reason, count]) => `skipped ${count}: ${reason}`);
-  return [...failures, ...reasons, '', accountOf(report)].join('\n');
+  return [...reasons, '', ...failures, accountOf(report)].join('\n');
 }
