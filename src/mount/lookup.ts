@@ -115,5 +115,6 @@ export function seenBelow(target: Target, view: MountView): SeenMount[] {
 
 function isAbsent(error: unknown): boolean {
   const absent = error instanceof MountError && error.cause !== undefined ? error.cause : error;
-  return hasErrno(absent, 'ENOENT', 'ENOTDIR');
+  // Nor can anything be called by a name that is too long.
+  return hasErrno(absent, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG');
 }

@@ -44,9 +44,16 @@ export function loopGetStatus(device: Fd): LoopInfo {
   return decodeLoopInfo(buffer);
 }
 
-/** Whether the device lets its file go when its last user closes it; nothing else of it changes. */
-export function loopSetAutoclear(device: Fd, on: boolean): void {
-  const { offset, sizeLimit, fileName } = loopGetStatus(device);
+/**
+ * Whether the device lets its file go when its last user closes it; nothing else of it changes.
+ * @param is what it is now, by loopGetStatus() or another way
+ */
+export function loopSetAutoclear(
+  device: Fd,
+  on: boolean,
+  is: Omit<LoopSettings, 'flags'> = loopGetStatus(device),
+): void {
+  const { offset, sizeLimit, fileName } = is;
   loopSetStatus(device, { offset, sizeLimit, fileName, flags: on ? LO_FLAGS.LO_FLAGS_AUTOCLEAR : 0 });
 }
 

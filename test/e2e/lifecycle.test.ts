@@ -237,7 +237,8 @@ function publishedTests(kind: Kind, node: () => TestNode): void {
   it('stats where it is not published is NOT_FOUND', async () => {
     await using volume = volumeOfKind(node(), kind);
     await readyVolume(volume, kind);
-    for (const path of [volume.targetOf('no-pod'), `${volume.target}/below`, 'some/path', '/']) {
+    const tooLong = volume.targetOf('x'.repeat(300));
+    for (const path of [volume.targetOf('no-pod'), `${volume.target}/below`, tooLong, 'some/path', '/']) {
       expect(await volume.stats(path), path).to.include({ code: 'NOT_FOUND' });
     }
     await volume.unpublish();

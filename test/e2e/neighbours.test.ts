@@ -1,6 +1,6 @@
 // Others on the node take what the plugin needs: the disk of its state, processes, devices, user namespaces, the clock. Each
 // call says what there is too little of and what to do, leaves nothing, and is served when the neighbour has stopped.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -12,7 +12,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { expect } from 'chai';
 import { openLoop, openLoopControl } from '../../src/mount/loop/nodes.ts';
 import { hasErrno } from '../../src/sys/errors.ts';
@@ -37,7 +37,7 @@ import { type Answer, startNode, type TestNode } from './node.ts';
 import { difference, stateOf } from './node-state.ts';
 import { engineProcesses, flagsOf, pluginProcesses, serve, startPluginBelow } from './serve.ts';
 import { devicesOf, expectNothingLeft } from './specimens.ts';
-import { volumeOn } from './volume.ts';
+import { blockCapability, volumeOn } from './volume.ts';
 
 const OK = { code: 'OK' };
 const LIMITED = kindNamed('overlay, ephemeral, of limited size, idmapped');
@@ -423,7 +423,45 @@ describe('an image whose filesystem hangs', () => {
     await eventually('no device', () => devicesOf(node).length === 0);
     expect(node.records()).to.deep.equal([]);
   });
+
+  for (const mode of ['filesystem', 'block'] as const)
+    it(`of a ${mode} volume, and is dead: the volume is taken away, its device too`, async function () {
+      const places = ['dead', `shown-${mode}`].map((name) => node.at(name));
+      const [disk = '', at = ''] = places;
+      for (const place of places) mkdirSync(place, { recursive: true });
+      const image = `${mode}-${basename(node.directory)}`;
+      makeImage(this, 'ext4', join(disk, image), at);
+      await using shown = await fuseMount(disk, at);
+      await using volume = volumeOn(node, { context: { type: 'image', source: join(at, image) } });
+      const as = mode === 'block' ? { volumeCapability: blockCapability() } : {};
+      expect(await volume.stage(as)).to.include(OK);
+      expect(await volume.publish(as)).to.include(OK);
+      const devices = () => loopsOf(join(at, image));
+      const [device = ''] = devices();
+      expect(isTold(device)).to.equal(true);
+      await shown.die();
+      // For a second it says what it knew of the file.
+      await eventually('the kernel cannot tell any more whose file the device is', () => !isTold(device));
+      expect((await volume.unpublish()).message).to.equal('');
+      expect((await volume.unstage()).message).to.equal('');
+      await eventually('no device', () => devices().length === 0);
+      expect(node.records()).to.deep.equal([]);
+    });
 });
+
+/** By sysfs, which asks no server. */
+function loopsOf(image: string): string[] {
+  const fileOf = (name: string) => `/sys/block/${name}/loop/backing_file`;
+  return readdirSync('/sys/block')
+    .filter((name) => existsSync(fileOf(name)) && image.endsWith(readFileSync(fileOf(name), 'utf8').trim()))
+    .map((name) => `/dev/${name}`);
+}
+
+/** By LOOP_GET_STATUS64. */
+function isTold(device: string): boolean {
+  const { stdout } = spawnSync('losetup', ['--list', '--noheadings', '--output', 'BACK-INO', device]);
+  return Number(stdout.toString().trim()) > 0;
+}
 
 describe('a clock that is set', () => {
   const DAY_MS = 86_400_000;

@@ -14,11 +14,11 @@ import type { Fd } from '../../sys/fd.ts';
 import { loopClear, loopSetAutoclear } from '../../sys/loop.ts';
 import { statx } from '../../sys/syscalls.ts';
 import { apply } from '../apply.ts';
-import { afterUndo, invalidMount, MountError, toMountError } from '../errors.ts';
+import { afterUndo, invalidMount, toMountError } from '../errors.ts';
 import type { Kernel } from '../kernel.ts';
 import { type Shown, shownAt } from '../lookup.ts';
 import { type FoundLoop, findLoops, inspectLoop } from '../loop/devices.ts';
-import { identityOf, isSameImage, kindOf, openImage } from '../loop/image.ts';
+import { identityOf, isMissing, isSameImage, kindOf, openImage } from '../loop/image.ts';
 import { lockImage } from '../loop/lock.ts';
 import {
   type Borrowed,
@@ -128,13 +128,13 @@ export function leave(number: number): Leaving | undefined {
   lockImageOf(device, lock);
   // Whoever had the lock until now may have shown it at another target.
   if (timesShown(number) > 1) return undefined;
-  loopSetAutoclear(device.fd, true);
+  loopSetAutoclear(device.fd, true, device);
   // In reverse: whoever has the lock next would find the device while it is open still, and that it does not stay.
   const owned = new DisposableStack();
   owned.use(lock.move());
   owned.use(look.move());
   return {
-    stay: () => loopSetAutoclear(device.fd, false),
+    stay: () => loopSetAutoclear(device.fd, false, device),
     [Symbol.dispose]: () => owned.dispose(),
   };
 }
@@ -168,14 +168,14 @@ export function letGoOf(number: number): Borrowed[] {
   return clear([device], held);
 }
 
-/** Where it has the name still that the kernel shows: else nobody can attach it anew by that. */
+/** Where it has the name still that the kernel shows, and its server lives: else nobody can attach it anew by that. */
 function lockImageOf(device: FoundLoop, held: DisposableStack): void {
   const name = fileOf(device.number);
   try {
     const image = held.use(openImage(name));
     if (isSameImage(identityOf(image), device)) held.use(lockImage(image, name));
   } catch (error) {
-    if (!(error instanceof MountError) || error.reason !== 'source-not-found') throw error;
+    if (!isMissing(error)) throw error;
   }
 }
 
@@ -192,8 +192,8 @@ function clear(devices: readonly FoundLoop[], held: DisposableStack): Borrowed[]
 }
 
 /**
- * By the file, locked; by the name of it alone, when it is deleted, so that nobody can attach it anew, or when the name
- * leads to something else by now that is out of bounds.
+ * By the file, locked; by the name of it alone, when it is deleted or its server is dead, so that nobody can attach it anew,
+ * or when the name leads to something else by now that is out of bounds.
  */
 function devicesOf(name: string, sources: Sources, held: DisposableStack): FoundLoop[] {
   try {
@@ -202,8 +202,7 @@ function devicesOf(name: string, sources: Sources, held: DisposableStack): Found
     held.use(lockImage(image, name));
     return findLoops(identityOf(image), held);
   } catch (error) {
-    const isMissing = error instanceof MountError && error.reason === 'source-not-found';
-    if (!isMissing && !isRefused(error)) throw error;
+    if (!isMissing(error) && !isRefused(error)) throw error;
     return loopsNamed(name).flatMap((number) => inspectLoop(number, held) ?? []);
   }
 }

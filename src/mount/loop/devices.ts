@@ -9,7 +9,7 @@ import { hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { loopGetStatus } from '../../sys/loop.ts';
 import type { LoopInfo } from '../../sys/loop-structs.ts';
-import { type ImageIdentity, isSameImage } from './image.ts';
+import { type ImageIdentity, isSameImage, isServerGone, NO_FILE } from './image.ts';
 import { boundLoops, loopPath, openLoop } from './nodes.ts';
 import type { Existing } from './reuse.ts';
 
@@ -26,7 +26,7 @@ export interface FoundLoop extends Existing, ImageIdentity {
 export function findLoops(image: ImageIdentity, stack: DisposableStack): FoundLoop[] {
   return boundLoops().flatMap((number) => {
     using look = new DisposableStack();
-    const found = askOther(number, look);
+    const found = ask(number, look);
     if (found === undefined || !isSameImage(found.info, image)) return [];
     stack.use(look.move());
     return [describe(found)];
@@ -50,7 +50,7 @@ interface Answer {
 function ask(number: number, stack: DisposableStack): Answer | undefined {
   try {
     const fd = stack.use(openLoop(number, 0));
-    return { fd, info: loopGetStatus(fd) };
+    return { fd, info: infoOf(fd, number) };
   } catch (error) {
     // Given up by its last user, or the device itself removed, while we were looking.
     if (hasErrno(error, 'ENXIO', 'ENOENT', 'ENODEV')) return undefined;
@@ -59,17 +59,23 @@ function ask(number: number, stack: DisposableStack): Answer | undefined {
 }
 
 /**
- * The kernel asks the file's own filesystem, and fails as that does when its server is gone (loop_get_status, vfs_getattr).
- * The file that is looked for can be asked, so that is none of its devices: one dead server must not keep all other images
- * of the node from being served.
+ * The kernel asks the file's own filesystem, and says nothing at all when the server of that is gone (loop_get_status,
+ * vfs_getattr). One dead server must keep neither other images of the node from being served, nor its own from going: such
+ * a device has a file that nobody can name, and otherwise is what sysfs shows.
  */
-function askOther(number: number, stack: DisposableStack): Answer | undefined {
+function infoOf(fd: Fd, number: number): LoopInfo {
   try {
-    return ask(number, stack);
+    return loopGetStatus(fd);
   } catch (error) {
-    if (hasErrno(error, 'ENOTCONN', 'ESTALE', 'EIO')) return undefined;
-    throw error;
+    if (!isServerGone(error)) throw error;
   }
+  const shown = (attribute: string) => Number(readFileSync(`/sys/block/loop${number}/${attribute}`, 'utf8'));
+  const flags =
+    (shown('ro') && LO_FLAGS.LO_FLAGS_READ_ONLY) |
+    (shown('loop/autoclear') && LO_FLAGS.LO_FLAGS_AUTOCLEAR) |
+    (shown('loop/dio') && LO_FLAGS.LO_FLAGS_DIRECT_IO);
+  const range = { offset: shown('loop/offset'), sizeLimit: shown('loop/sizelimit') };
+  return { ...NO_FILE, ...range, number, flags, fileName: '' };
 }
 
 function describe({ fd, info }: Answer): FoundLoop {

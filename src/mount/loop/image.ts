@@ -94,6 +94,19 @@ export function isSameImage(a: ImageIdentity, b: ImageIdentity): boolean {
   return a.device === b.device && a.inode === b.inode;
 }
 
+/** That of no file: inodes are numbered from 1. */
+export const NO_FILE: ImageIdentity = { device: 0n, inode: 0n };
+
+/** What the filesystem of an image says whose server is dead (FUSE), or has forgotten the file (NFS). */
+export function isServerGone(error: unknown): boolean {
+  const said = error instanceof MountError && error.cause !== undefined ? error.cause : error;
+  return hasErrno(said, 'ENOTCONN', 'ESTALE', 'EIO');
+}
+
+/** Whether openImage() has found no file, so that nobody can attach it by that name. */
+export const isMissing = (error: unknown): boolean =>
+  (error instanceof MountError && error.reason === 'source-not-found') || isServerGone(error);
+
 /** The same file, opened anew: what is held by the one (position, mode, flock(2)) is not by the other. */
 export function reopen(image: Fd, flags: number): Fd {
   return openat(AT_FDCWD, `/proc/self/fd/${image.number}`, flags | O.O_CLOEXEC, 0);

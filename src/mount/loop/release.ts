@@ -13,7 +13,7 @@ import { type MountInfo, parseMountinfo } from '../mountinfo.ts';
 import { ANYWHERE, isRefused, type Sources } from '../source.ts';
 import type { Target } from '../target.ts';
 import { inspectLoop } from './devices.ts';
-import { type ImageIdentity, identityOf, isSameImage, openImage } from './image.ts';
+import { type ImageIdentity, identityOf, isMissing, isSameImage, openImage } from './image.ts';
 import { boundLoops, isBound, loopPath } from './nodes.ts';
 import { filesystemOn, isShown } from './uses.ts';
 
@@ -87,8 +87,7 @@ function devicesAmong(numbers: readonly number[], path: string, sources: Sources
       return device !== undefined && isSameImage(device, identity);
     });
   } catch (error) {
-    const isMissing = error instanceof MountError && error.reason === 'source-not-found';
-    if (!isMissing && !isRefused(error)) throw error;
+    if (!isMissing(error) && !isRefused(error)) throw error;
     return [];
   }
 }
