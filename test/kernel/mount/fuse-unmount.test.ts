@@ -194,7 +194,7 @@ describeEngines(
       expect(error.message).to.contain('unmount with force');
       expect(mountsIn(target)).to.equal(1);
       // What is left after its program has had its share of the time is enough for that.
-      expect(await bench.engine.unmount({ ...request, lazy: true }, { timeoutMs: 3_000 })).to.equal(1);
+      expect(await bench.engine.unmount({ ...request, lazy: true }, { timeoutMs: 10_000 })).to.equal(1);
       expect(mountsIn(target)).to.equal(0);
       await allGone(target);
     });
