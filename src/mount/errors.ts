@@ -170,5 +170,11 @@ export function afterUndo(failure: MountError, undo: DisposableStack): MountErro
   }
 }
 
+/** Whether the kernel said one of these, whoever has explained it since. */
+export function kernelSaid(error: unknown, ...codes: ErrnoName[]): boolean {
+  const said = error instanceof MountError && error.cause !== undefined ? error.cause : error;
+  return hasErrno(said, ...codes);
+}
+
 /** What was thrown, in words. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,9 +1,8 @@
 // Which mount is at a path, and what is mounted below it.
 import { opendirSync } from 'node:fs';
 import { STATX_ATTR_MOUNT_ROOT } from '../sys/constants.ts';
-import { hasErrno } from '../sys/errors.ts';
 import type { Statx } from '../sys/structs.ts';
-import { MountError, messageOf } from './errors.ts';
+import { kernelSaid, MountError, messageOf } from './errors.ts';
 import type { MountInfo } from './mountinfo.ts';
 import { isWithin, openTarget, type Target, type TargetSpec } from './target.ts';
 import { type MountView, mountIdOf, mountinfoView, mountView, type SeenMount, standingOf } from './view.ts';
@@ -113,8 +112,5 @@ export function seenBelow(target: Target, view: MountView): SeenMount[] {
   return view.below(mountIdOf(target.parent, view), (one) => isWithin(one, place));
 }
 
-function isAbsent(error: unknown): boolean {
-  const absent = error instanceof MountError && error.cause !== undefined ? error.cause : error;
-  // Nor can anything be called by a name that is too long.
-  return hasErrno(absent, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG');
-}
+/** Nor can anything be called by a name that is too long. */
+const isAbsent = (error: unknown): boolean => kernelSaid(error, 'ENOENT', 'ENOTDIR', 'ENAMETOOLONG');

@@ -287,7 +287,7 @@ describe('a node that is short of', () => {
     writeFileSync(path, Buffer.alloc(4096));
     using file = new Fd(openSync(path, 'r'));
     using control = openLoopControl();
-    const isFree = (name: string) => !existsSync(`/sys/block/${name}/loop/backing_file`);
+    const isFree = (name: string) => !existsSync(backingFile(name));
     const free = readdirSync('/sys/block').filter((name) => name.startsWith('loop') && isFree(name));
     const numbers = free.flatMap(() => {
       const number = loopGetFree(control);
@@ -451,11 +451,14 @@ describe('an image whose filesystem hangs', () => {
 
 /** By sysfs, which asks no server. */
 function loopsOf(image: string): string[] {
-  const fileOf = (name: string) => `/sys/block/${name}/loop/backing_file`;
+  const isOf = (name: string) => image.endsWith(readFileSync(backingFile(name), 'utf8').trim());
   return readdirSync('/sys/block')
-    .filter((name) => existsSync(fileOf(name)) && image.endsWith(readFileSync(fileOf(name), 'utf8').trim()))
+    .filter((name) => existsSync(backingFile(name)) && isOf(name))
     .map((name) => `/dev/${name}`);
 }
+
+/** Not there for a device without a file. */
+const backingFile = (name: string): string => `/sys/block/${name}/loop/backing_file`;
 
 /** By LOOP_GET_STATUS64. */
 function isTold(device: string): boolean {

@@ -5,7 +5,7 @@ import { type ErrnoName, hasErrno } from '../../sys/errors.ts';
 import type { Fd } from '../../sys/fd.ts';
 import { deviceNumber } from '../../sys/loop-structs.ts';
 import { openat, statx } from '../../sys/syscalls.ts';
-import { invalidMount, MountError } from '../errors.ts';
+import { invalidMount, kernelSaid, MountError } from '../errors.ts';
 import { ANYWHERE, type Sources } from '../source.ts';
 import { diskNode } from '../source-device.ts';
 
@@ -98,10 +98,7 @@ export function isSameImage(a: ImageIdentity, b: ImageIdentity): boolean {
 export const NO_FILE: ImageIdentity = { device: 0n, inode: 0n };
 
 /** What the filesystem of an image says whose server is dead (FUSE), or has forgotten the file (NFS). */
-export function isServerGone(error: unknown): boolean {
-  const said = error instanceof MountError && error.cause !== undefined ? error.cause : error;
-  return hasErrno(said, 'ENOTCONN', 'ESTALE', 'EIO');
-}
+export const isServerGone = (error: unknown): boolean => kernelSaid(error, 'ENOTCONN', 'ESTALE', 'EIO');
 
 /** Whether openImage() has found no file, so that nobody can attach it by that name. */
 export const isMissing = (error: unknown): boolean =>
